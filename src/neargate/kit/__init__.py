@@ -1,0 +1,1 @@
+"""kit: what every floor may use and nothing more: clock, ids, settings, errors, telemetry."""

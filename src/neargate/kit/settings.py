@@ -1,0 +1,128 @@
+"""Every setting of neargate, in one typed place. Read once by `main` and the CLI, then passed along.
+
+A setting is a field of Settings; its environment variable is NEARGATE_ + the field's name in capitals.
+`docs/settings.md` documents each (a test fails on one that is missing).
+"""
+
+import dataclasses
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+PREFIX = "NEARGATE_"
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names it and says what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    data_dir: Path = Path("/var/lib/neargate")
+    """Everything that outlives the daemon: store, blobs, images, task directories, credentials."""
+    run_dir: Path = Path("/run/neargate")
+    """Locks that keep several daemons of one machine apart."""
+    host: str = "127.0.0.1"
+    """Address the door listens on. Anything but loopback needs TLS (or `insecure`)."""
+    port: int = 4566
+    """Port the door listens on."""
+    tls_cert: str = ""
+    """PEM certificate of the door; `generate` makes a self-signed one in the data directory."""
+    tls_key: str = ""
+    """PEM key of the door."""
+    insecure: bool = False
+    """Listen beyond loopback without TLS all the same."""
+    account_id: str = "000000000000"
+    """The account that records belong to: twelve digits."""
+    region: str = "us-east-1"
+    """The region that records belong to."""
+    root_access_key_id: str = ""
+    """Root credential to import; made at first start when empty."""
+    root_secret_access_key: str = ""
+    """Secret of the root credential to import."""
+    isolation: str = "auto"
+    """Sandbox tier: `auto` or `process`."""
+    ephemeral: bool = False
+    """A throw-away daemon: `neargate reset` and POST /_neargate/reset are allowed."""
+    vpc_cidr: str = "172.31.0.0/16"
+    """Address range of the default VPC (a /16 to /24), routed on this machine; its own per daemon."""
+    max_body_bytes: int = 64 * 1024 * 1024
+    """Largest body of an API request (registry uploads are streamed and have no such bound)."""
+    request_timeout_seconds: float = 60.0
+    """Longest time a client may take to send a request's body."""
+    image_cache_bytes: int = 20 * 1024**3
+    """Unused images and blobs are collected beyond this size."""
+    log_max_bytes: int = 4 * 1024**3
+    """Oldest log events are dropped beyond this total size of stored events."""
+    stopped_task_seconds: float = 3600.0
+    """How long a stopped task stays describable."""
+    task_dir_min_free_bytes: int = 256 * 1024**2
+    """Below this much free disk no new task is placed."""
+    overcommit_cpu: float = 16.0
+    """vCPUs that may be placed, as a multiple of the machine's cores."""
+    overcommit_memory: float = 8.0
+    """Task memory that may be placed, as a multiple of the machine's memory."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    large_tasks: bool = False
+    """Accept the 32 vCPU sizes (AWS documents them for Batch, its ECS API refused them when last probed)."""
+    registry_insecure_hosts: str = ""
+    """Comma-separated registry hosts that may be pulled from over plain HTTP."""
+    registry_ca_file: str = ""
+    """Extra PEM bundle trusted for foreign registries."""
+    pricing_file: str = ""
+    """JSON file that overrides the price table."""
+    log_driver_mode: str = "non-blocking"
+    """Default `mode` of awslogs (the account setting defaultLogDriverMode wins)."""
+
+    @classmethod
+    def load(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """Defaults, then the environment, then overrides that are not None."""
+        env = os.environ if env is None else env
+        hints = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            raw = env.get(PREFIX + field.name.upper())
+            if raw is not None:
+                values[field.name] = _parse(field.name, hints[field.name], raw)
+        values.update({k: v for k, v in overrides.items() if v is not None})
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise SettingsError on values that cannot work together."""
+        if not re.fullmatch(r"\d{12}", self.account_id):
+            raise SettingsError(f"NEARGATE_ACCOUNT_ID is {self.account_id!r}: it must be twelve digits")
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self.region):
+            raise SettingsError(f"NEARGATE_REGION is {self.region!r}: it must look like us-east-1")
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"NEARGATE_PORT is {self.port}: it must be 0 to 65535")
+        if self.isolation not in ("auto", "process", "fake"):
+            raise SettingsError(f"NEARGATE_ISOLATION is {self.isolation!r}: it must be auto or process")
+        if bool(self.root_access_key_id) != bool(self.root_secret_access_key):
+            raise SettingsError(
+                "NEARGATE_ROOT_ACCESS_KEY_ID and NEARGATE_ROOT_SECRET_ACCESS_KEY go together: set both or none"
+            )
+        try:
+            network = ipaddress.IPv4Network(self.vpc_cidr)
+        except ValueError as error:
+            raise SettingsError(f"NEARGATE_VPC_CIDR is {self.vpc_cidr!r}: {error}") from None
+        if not 16 <= network.prefixlen <= 24:
+            raise SettingsError(f"NEARGATE_VPC_CIDR is {self.vpc_cidr!r}: its prefix must be /16 to /24")
+
+
+def _parse(name: str, kind: type, raw: str) -> Any:
+    variable = PREFIX + name.upper()
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}[
+                raw.strip().lower()
+            ]
+        return kind(raw)
+    except (KeyError, ValueError):
+        raise SettingsError(f"{variable} is {raw!r}: it must be a {kind.__name__}") from None

@@ -1,0 +1,234 @@
+"""The neutral record that the node runs: a sandbox with its containers. It knows neither ECS nor pods.
+
+services/cell makes a SandboxSpec from a task; node/ makes it real and answers with SandboxStatus;
+control/tasks moves the task by it. Units: bytes, seconds (epoch floats for moments), CPU in units of
+1/1024 vCPU (as ECS counts).
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of the sandbox records."""
+
+
+class Dependency(Part, frozen=True, kw_only=True, omit_defaults=True):
+    container: str
+    condition: Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
+
+
+class HealthCheck(Part, frozen=True, kw_only=True, omit_defaults=True):
+    command: tuple[str, ...]
+    """First element CMD, CMD-SHELL or NONE, as Docker writes it."""
+    interval: float = 30.0
+    timeout: float = 5.0
+    retries: int = 3
+    start_period: float = 0.0
+
+
+class RestartPolicy(Part, frozen=True, kw_only=True, omit_defaults=True):
+    ignored_exit_codes: tuple[int, ...] = ()
+    attempt_period: float = 300.0
+    """A container that ends before it ran this long is not restarted."""
+
+
+class LogSink(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """Where stdout and stderr go: a log stream, by the awslogs options."""
+
+    group: str
+    stream: str
+    region: str = ""
+    create_group: bool = False
+    mode: Literal["blocking", "non-blocking"] = "non-blocking"
+    max_buffer_bytes: int = 10 * 1024 * 1024
+    datetime_format: str = ""
+    multiline_pattern: str = ""
+
+
+class Mount(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """A directory of the sandbox's own scratch volumes, seen at `target` in the container."""
+
+    volume: str
+    target: str
+    readonly: bool = False
+
+
+class Tmpfs(Part, frozen=True, kw_only=True, omit_defaults=True):
+    target: str
+    size: int
+    options: tuple[str, ...] = ()
+
+
+class Ulimit(Part, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    soft: int
+    hard: int
+
+
+class ContainerSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    image: str
+    runtime_id: str
+    """`<task id>-<digits>`: unique on the node, what DescribeTasks shows as runtimeId."""
+    essential: bool = True
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    working_directory: str | None = None
+    user: str | None = None
+    cpu: int = 0
+    """CPU units (shares); 0 is unset."""
+    memory: int | None = None
+    """Hard limit, bytes."""
+    memory_reservation: int | None = None
+    depends_on: tuple[Dependency, ...] = ()
+    health_check: HealthCheck | None = None
+    start_timeout: float = 120.0
+    stop_timeout: float = 30.0
+    restart: RestartPolicy | None = None
+    log: LogSink | None = None
+    mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[tuple[str, bool], ...] = ()
+    """(container, read-only)."""
+    tmpfs: tuple[Tmpfs, ...] = ()
+    readonly_rootfs: bool = False
+    ulimits: tuple[Ulimit, ...] = ()
+    capabilities_add: tuple[str, ...] = ()
+    capabilities_drop: tuple[str, ...] = ()
+    init: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
+    tty: bool = False
+    interactive: bool = False
+    registry_secret: str | None = None
+    """`credentialsParameter` of repositoryCredentials; the node asks the cell for its value."""
+
+
+class InterfaceSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """The sandbox's own network interface, allocated by the control plane."""
+
+    id: str
+    mac: str
+    address: str
+    """IPv4, without prefix length."""
+    subnet_cidr: str
+    gateway: str
+    dns_name: str
+    dns_servers: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+
+
+class SandboxSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    """32 hexadecimal digits: the task's id."""
+    containers: tuple[ContainerSpec, ...]
+    interface: InterfaceSpec | None
+    cpu: int
+    """CPU units of the whole sandbox."""
+    memory: int
+    """Bytes of the whole sandbox."""
+    pids: int = 4096
+    ephemeral_bytes: int = 20 * 1024**3
+    volumes: tuple[str, ...] = ()
+    """Names of scratch volumes shared by the containers."""
+    shared_pid: bool = False
+    tier: str = "process"
+    account: str = ""
+    region: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Facts for the metadata endpoint: task ARN, cluster, family, revision."""
+
+
+class Assignment(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """What the control plane wants of one sandbox of this node."""
+
+    spec: SandboxSpec
+    desired: Literal["RUNNING", "STOPPED"]
+
+
+ContainerPhase = Literal["PENDING", "CREATED", "RUNNING", "STOPPED"]
+Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
+
+
+class ContainerStatus(Part, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    phase: ContainerPhase = "PENDING"
+    image_digest: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    health: Health = "UNKNOWN"
+    health_output: str = ""
+    started_at: float | None = None
+    stopped_at: float | None = None
+    restarts: int = 0
+    oom_killed: bool = False
+
+
+class Failure(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a sandbox never ran, or ended by the node's hand. `reason` is AWS's text, cause included."""
+
+    code: Literal["TaskFailedToStart", "EssentialContainerExited", "InfrastructureHealth"]
+    reason: str
+
+
+# Phases of a sandbox. Legal order (any may jump to STOPPING; only STOPPED ends):
+#
+#   ACCEPTED -> ATTACHED -> PULLING -> STARTING -> RUNNING -> STOPPING -> CLEANING -> STOPPED
+#   (interface)            (images)   (containers)           (signals)   (unwind)
+Phase = Literal["ACCEPTED", "ATTACHED", "PULLING", "STARTING", "RUNNING", "STOPPING", "CLEANING", "STOPPED"]
+
+
+class SandboxStatus(Part, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    sequence: int
+    """Grows with each report about this sandbox; an older one never overwrites a newer."""
+    phase: Phase
+    containers: tuple[ContainerStatus, ...] = ()
+    accepted_at: float | None = None
+    pull_started_at: float | None = None
+    pull_stopped_at: float | None = None
+    started_at: float | None = None
+    stopping_at: float | None = None
+    execution_stopped_at: float | None = None
+    stopped_at: float | None = None
+    failure: Failure | None = None
+    tier: str = "process"
+
+
+class LogEvent(msgspec.Struct, frozen=True, array_like=True):
+    timestamp: int
+    """Milliseconds since the epoch."""
+    message: str
+
+
+class LogCursor(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a container's log spool has been delivered. Kept with the events, in one transaction."""
+
+    runtime_id: str
+    offset: int = 0
+    """Byte offset in the spool of the first frame that is not wholly delivered."""
+    skip: int = 0
+    """Lines of that frame already delivered."""
+
+
+class LogBatch(Part, frozen=True, kw_only=True, omit_defaults=True):
+    account: str
+    region: str
+    sink: LogSink
+    events: tuple[LogEvent, ...]
+    cursor: LogCursor
+    """Where the spool stands once these events are stored."""
+
+
+def as_json(record: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(record)
+
+
+def spec_from_json(data: bytes) -> SandboxSpec:
+    """Raise msgspec.ValidationError on anything but a spec."""
+    return msgspec.json.decode(data, type=SandboxSpec)
+
+
+def to_builtins(record: msgspec.Struct) -> Any:
+    return msgspec.to_builtins(record)

@@ -1,0 +1,63 @@
+"""The node's view of the control plane: all that an agent may ask and say.
+
+Implemented by services/cell for the node inside the daemon; later by an HTTP client for a remote machine.
+Called by agent.py (assignments, reports), images.py (resolve, secrets) and logs.py (cursors, batches).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from neargate.model.sandbox import Assignment, LogBatch, LogCursor, SandboxStatus
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    id: str
+    cpu_units: int
+    memory_mib: int
+    architecture: str
+    """As uname says: x86_64, aarch64."""
+    tiers: tuple[str, ...]
+
+
+class CellError(Exception):
+    """The control plane refused, or cannot be reached; the message says why."""
+
+
+class Cell(Protocol):
+    async def hello(self, facts: NodeFacts) -> None:
+        """Say that this node is here, and what it offers."""
+        ...
+
+    async def assignments(self, node: str, after: int) -> tuple[int, Sequence[Assignment]]:
+        """All sandboxes placed on `node` and not yet reported STOPPED and taken note of.
+
+        Long poll: returns (cursor, assignments) once anything of them changed after `after` (0: at once).
+        A sandbox that the node has and the list lacks is to be destroyed.
+        """
+        ...
+
+    async def report(self, node: str, statuses: Sequence[SandboxStatus]) -> None:
+        """Hand over what happened. Returns once it is kept; idempotent (older sequences are ignored)."""
+        ...
+
+    async def log_cursors(self, runtime_ids: Sequence[str]) -> dict[str, LogCursor]: ...
+
+    async def put_logs(self, batches: Sequence[LogBatch]) -> None:
+        """Store events and move the cursors, in one transaction. Raises CellError when the group is missing."""
+        ...
+
+    async def open_log_stream(
+        self, account: str, region: str, group: str, stream: str, create_group: bool
+    ) -> None:
+        """Make the stream (and the group, if asked). Raise CellError with AWS's text when it cannot be."""
+        ...
+
+    async def registry_secret(self, account: str, region: str, parameter: str) -> tuple[str, str]:
+        """User name and password behind a `credentialsParameter`."""
+        ...
+
+    async def registry_token(self, account: str, region: str) -> tuple[str, str]:
+        """User name and password for the built-in registry."""
+        ...

@@ -1,0 +1,71 @@
+"""What an operation is handed: who calls, for which account and region, and the house's doors to work with.
+
+Made by gateway/dispatch for each request. An operation looks like this:
+
+    async def describe_clusters(call: Call, params: Params) -> Result:
+        return await call.store.read(lambda tx: ...)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neargate.kit.clock import Clock
+from neargate.kit.ids import Ids
+from neargate.kit.settings import Settings
+from neargate.model.record import Scope
+from neargate.oci.content import ContentStore
+from neargate.state.store import Store
+
+Params = Mapping[str, Any]
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The long-lived parts of the daemon that operations use."""
+
+    settings: Settings
+    store: Store
+    logs: Store
+    """Log events, in a file of their own so that a loud task delays nobody."""
+    blobs: ContentStore
+    clock: Clock
+    ids: Ids
+    signing_key: bytes
+    """Key for tokens that the daemon hands out (ECR logins, paging)."""
+    endpoint: str
+    """The door's own URL, e.g. http://127.0.0.1:4566."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    house: House
+    scope: Scope
+    principal_arn: str
+    access_key_id: str
+    request_id: str
+    source_ip: str = ""
+
+    @property
+    def store(self) -> Store:
+        return self.house.store
+
+    @property
+    def logs(self) -> Store:
+        return self.house.logs
+
+    @property
+    def blobs(self) -> ContentStore:
+        return self.house.blobs
+
+    @property
+    def settings(self) -> Settings:
+        return self.house.settings
+
+    @property
+    def ids(self) -> Ids:
+        return self.house.ids
+
+    def now(self) -> float:
+        return self.house.clock.now()

@@ -1,0 +1,47 @@
+"""Every kind of record that the store keeps, with its indexes. A new kind is one entry here: no migration.
+
+Imported by services/ and control/.
+"""
+
+from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
+from neargate.model.task import AccountSetting, Cluster, Node, Task, TaskDefinition, TokenUse, Usage
+from neargate.state.store import Kind
+
+CLUSTER = Kind("cluster", Cluster, lambda r: r.arn)
+TASK_DEFINITION = Kind(
+    "task-definition",
+    TaskDefinition,
+    lambda r: r.arn,
+    {"family": lambda r: f"{r.account}/{r.region}/{r.family}"},
+)
+TASK = Kind(
+    "task",
+    Task,
+    lambda r: r.arn,
+    {
+        "id": lambda r: r.id,
+        "cluster": lambda r: r.cluster_arn,
+        # Tasks that a loop still has work with; the rest is history.
+        "open": lambda r: None if r.released else "yes",
+        "node": lambda r: r.node if r.node and not r.released else None,
+        "placement": lambda r: "waiting" if not r.node and r.desired_status == "RUNNING" else None,
+    },
+)
+TOKEN_USE = Kind("token-use", TokenUse, lambda r: r.id)
+ACCOUNT_SETTING = Kind(
+    "account-setting", AccountSetting, lambda r: f"{r.account}/{r.region}/{r.principal_arn}/{r.name}"
+)
+USAGE = Kind(
+    "usage", Usage, lambda r: r.task_arn, {"cluster": lambda r: r.cluster, "family": lambda r: r.family}
+)
+NODE = Kind("node", Node, lambda r: r.id)
+
+VPC = Kind("vpc", Vpc, lambda r: r.id)
+SUBNET = Kind("subnet", Subnet, lambda r: r.id, {"vpc": lambda r: r.vpc_id})
+SECURITY_GROUP = Kind("security-group", SecurityGroup, lambda r: r.id, {"vpc": lambda r: r.vpc_id})
+INTERFACE = Kind(
+    "interface",
+    Interface,
+    lambda r: r.id,
+    {"address": lambda r: f"{r.subnet_id}/{r.address}", "subnet": lambda r: r.subnet_id},
+)
