@@ -1,0 +1,150 @@
+"""`neargate doctor`: checks each component that tasks need and says the command that mends what is wrong."""
+
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from neargate.cli import client, output
+from neargate.cli.daemon import DataDir, Json
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    ok: bool
+    detail: str
+    mend: str = ""
+    """The command, or what to do; empty when all is well."""
+    needed: bool = True
+    """False: neargate works without it."""
+
+
+def _tool(name: str, package: str, *, needed: bool = True, version: str = "--version") -> Finding:
+    path = shutil.which(name)
+    if path is None:
+        return Finding(name, False, "not installed", f"apt-get install -y {package}", needed)
+    done = subprocess.run([path, version], capture_output=True, text=True)
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return Finding(name, True, lines[0] if lines else path)
+
+
+def _root() -> Finding:
+    ok = os.geteuid() == 0
+    return Finding("root", ok, f"uid {os.geteuid()}", "" if ok else "run neargate with sudo")
+
+
+def _kernel() -> Finding:
+    release = platform.release()
+    major, minor = (int(part) for part in release.split(".")[:2])
+    ok = (major, minor) >= (5, 11)
+    return Finding("kernel", ok, release, "" if ok else "use a kernel of 5.11 or newer (overlay, idmaps)")
+
+
+def _runtime() -> Finding:
+    found = [name for name in ("crun", "runc") if shutil.which(name)]
+    if found:
+        return Finding("OCI runtime", True, ", ".join(found))
+    return Finding("OCI runtime", False, "neither crun nor runc", "apt-get install -y crun")
+
+
+def _file_system(name: str) -> Finding:
+    known = Path("/proc/filesystems").read_text().split()
+    if name in known or subprocess.run(["modprobe", "-q", name]).returncode == 0:
+        return Finding(f"file system {name}", True, "in the kernel")
+    return Finding(
+        f"file system {name}", False, "not in the kernel", f"load a kernel with CONFIG_{name.upper()}_FS"
+    )
+
+
+def _cgroups() -> Finding:
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        missing = {"cpu", "memory", "pids"} - set(
+            Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+        )
+        detail = "version 2"
+    else:
+        missing = {name for name in ("cpu", "memory", "pids") if not Path(f"/sys/fs/cgroup/{name}").is_dir()}
+        detail = "version 1" + (", hybrid" if Path("/sys/fs/cgroup/unified").exists() else "")
+    if missing:
+        return Finding(
+            "cgroups", False, f"{detail}, without {', '.join(sorted(missing))}", "mount the controllers"
+        )
+    return Finding("cgroups", True, detail)
+
+
+def _seccomp() -> Finding:
+    profile = Path("/usr/share/containers/seccomp.json")
+    if profile.exists():
+        return Finding("seccomp profile", True, str(profile))
+    return Finding(
+        "seccomp profile", False, f"{profile} missing", "apt-get install -y golang-github-containers-common"
+    )
+
+
+def _sqlite() -> Finding:
+    ok = sqlite3.sqlite_version_info >= (3, 35)
+    return Finding(
+        "SQLite", ok, sqlite3.sqlite_version, "" if ok else "use a Python with SQLite 3.35 or newer"
+    )
+
+
+def _disk(place: Path) -> Finding:
+    at = next(parent for parent in (place, *place.parents) if parent.exists())
+    free = shutil.disk_usage(at).free / 2**30
+    ok = free >= 2
+    return Finding(
+        "disk", ok, f"{free:.1f} GiB free at {at}", "" if ok else "free some space, or use --data-dir"
+    )
+
+
+def _daemon(place: Path) -> Finding:
+    info = client.find(place)
+    detail = f"{info.endpoint}, pid {info.pid}, {info.isolation}" if info else f"not running on {place}"
+    return Finding("daemon", info is not None, detail, "" if info else "neargate up", needed=False)
+
+
+def findings(place: Path) -> list[Finding]:
+    checks: list[Callable[[], Finding]] = [
+        _root,
+        _kernel,
+        _runtime,
+        lambda: _tool("nft", "nftables"),
+        lambda: _tool("mkfs.erofs", "erofs-utils"),
+        lambda: _tool("tini-static", "tini"),
+        lambda: _file_system("erofs"),
+        lambda: _file_system("overlay"),
+        _cgroups,
+        _seccomp,
+        _sqlite,
+        lambda: _disk(place),
+        lambda: _tool("skopeo", "skopeo", needed=False),
+        lambda: _daemon(place),
+    ]
+    return [check() for check in checks]
+
+
+def doctor(directory: DataDir = None, as_json: Json = False) -> None:
+    """Check each component; exit status 1 if one that is needed is missing."""
+    found = findings(client.data_dir(directory))
+    rows = [
+        (
+            "[green]ok[/]" if f.ok else "[red]missing[/]" if f.needed else "[yellow]off[/]",
+            f.name,
+            f.detail,
+            f.mend,
+        )
+        for f in found
+    ]
+    document = [
+        {"name": f.name, "ok": f.ok, "detail": f.detail, "mend": f.mend, "needed": f.needed} for f in found
+    ]
+    output.emit(as_json, document, output.table(None, ("", "COMPONENT", "FOUND", "TO MEND IT"), rows))
+    if any(f.needed and not f.ok for f in found):
+        raise typer.Exit(1)

@@ -1,0 +1,56 @@
+"""The `neargate` command: gathers the commands of this floor and turns their errors into one line.
+
+Entry point of the package; each command lives in the module named for what it is about.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from neargate import __version__
+from neargate.cli import daemon, doctor, output, setup, tasks
+from neargate.cli.client import CliError
+
+app = typer.Typer(
+    help="AWS Fargate on machines you own.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+for command in (
+    daemon.up,
+    daemon.down,
+    daemon.status,
+    doctor.doctor,
+    setup.env,
+    setup.configure,
+    tasks.ps,
+    tasks.logs,
+    tasks.cost,
+    daemon.reset,
+):
+    app.command()(command)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def run() -> None:
+    try:
+        app()
+    except CliError as error:
+        output.errors.print(f"[red]neargate:[/] {error}", markup=True, soft_wrap=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    run()
