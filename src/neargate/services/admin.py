@@ -1,0 +1,99 @@
+"""neargate's own endpoints below /_neargate/: what runs here, and forgetting everything (test suites).
+
+Mounted by main into the gateway, which lets only the root credential through; the CLI calls them.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from neargate import __version__
+from neargate.kit.errors import ApiError
+from neargate.model.record import Record
+from neargate.services.call import House
+from neargate.state import catalog
+from neargate.state.store import Kind, Tx
+
+# What a reset keeps: the machine and its network are not the user's doing.
+_KEPT = frozenset({catalog.NODE.name, catalog.VPC.name, catalog.SUBNET.name, catalog.SECURITY_GROUP.name})
+_RESET_SECONDS = 60.0
+
+
+async def status(house: House) -> dict[str, Any]:
+    """Counts for `neargate status`."""
+
+    def body(tx: Tx) -> dict[str, Any]:
+        open_tasks = tx.find(catalog.TASK, "open", "yes")
+        by_status: dict[str, int] = {}
+        for task in open_tasks:
+            by_status[task.last_status] = by_status.get(task.last_status, 0) + 1
+        nodes = tx.all(catalog.NODE)
+        return {
+            "version": __version__,
+            "account": house.settings.account_id,
+            "region": house.settings.region,
+            "vpc_cidr": house.settings.vpc_cidr,
+            "isolation": ", ".join(sorted({tier for node in nodes for tier in node.tiers})),
+            "clusters": sum(1 for c in tx.all(catalog.CLUSTER) if c.status == "ACTIVE"),
+            "running_tasks": by_status.get("RUNNING", 0),
+            "other_open_tasks": len(open_tasks) - by_status.get("RUNNING", 0),
+            "nodes": [node.id for node in nodes],
+        }
+
+    return await house.store.read(body)
+
+
+async def stop_everything(house: House, reason: str, within: float) -> None:
+    """Ask every task to stop and wait until the node has let go of all. Raise TimeoutError after `within` s."""
+
+    def ask(tx: Tx) -> None:
+        for task in tx.find(catalog.TASK, "open", "yes"):
+            if task.desired_status != "STOPPED":
+                tx.put(
+                    catalog.TASK,
+                    replace(
+                        task,
+                        desired_status="STOPPED",
+                        stop_code=task.stop_code or "UserInitiated",
+                        stopped_reason=task.stopped_reason or reason,
+                        version=task.version + 1,
+                    ),
+                )
+
+    await house.store.write(ask)
+    async with asyncio.timeout(within):
+        head = 0
+        while await house.store.read(lambda tx: tx.count(catalog.TASK, "open", "yes")):
+            head = await house.store.wait(max(head, house.store.head()))
+
+
+async def reset(house: House) -> dict[str, Any]:
+    """Stop every task, then forget every record that a user made, logs included."""
+    if not house.settings.ephemeral:
+        raise ApiError(
+            "AccessDeniedException",
+            "reset is only for a daemon started with --ephemeral (NEARGATE_EPHEMERAL=1)",
+            status=403,
+        )
+    await stop_everything(house, "neargate reset", _RESET_SECONDS)
+    await house.store.write(_forget)
+    await house.logs.write(_forget_logs)
+    return {"state": "reset"}
+
+
+def _kinds() -> Iterable[Kind[Record]]:
+    return (kind for kind in vars(catalog).values() if isinstance(kind, Kind))
+
+
+def _forget(tx: Tx) -> None:
+    for kind in _kinds():
+        if kind.name not in _KEPT:
+            for record in tx.all(kind):
+                tx.delete(kind, kind.id(record))
+
+
+def _forget_logs(tx: Tx) -> None:
+    _forget(tx)
+    tx.execute("DELETE FROM log_event")
