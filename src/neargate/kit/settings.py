@@ -69,7 +69,7 @@ class Settings:
     log_level: str = "info"
     """debug, info, warning or error."""
     large_tasks: bool = False
-    """Accept the 32 vCPU sizes (AWS documents them for Batch, its ECS API refused them when last probed)."""
+    """Accept the 32 vCPU sizes (AWS documents them for Batch; its ECS API refused them)."""
     registry_insecure_hosts: str = ""
     """Comma-separated registry hosts that may be pulled from over plain HTTP."""
     registry_ca_file: str = ""

@@ -1,4 +1,4 @@
-"""Records of the network: VPC, subnet, security group, interface. Read by services/ec2 and control/placement."""
+"""Records of the network: VPC, subnet, security group, interface. For services/ec2 and control/placement."""
 
 from neargate.model.record import Record
 
