@@ -43,4 +43,5 @@ class Interface(Record, frozen=True, kw_only=True, omit_defaults=True):
     task_arn: str = ""
     description: str = ""
     status: str = "in-use"
+    """in-use, or released: its task has stopped and the address may be given anew."""
     created_at: float = 0.0

@@ -23,6 +23,8 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     default_strategy: tuple[dict[str, Any], ...] = ()
     tags: dict[str, str] = {}
     created_at: float = 0.0
+    inactive_at: float | None = None
+    """When it was deleted; forgotten some time after."""
 
 
 class TaskDefinition(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -86,7 +88,10 @@ class Task(Record, frozen=True, kw_only=True, omit_defaults=True):
     interface_id: str = ""
     """`eni-…`; its record is a model.network.Interface."""
     attachment_status: str = "PRECREATED"
+    subnets: tuple[str, ...] = ()
+    """The subnets that RunTask named; placement takes one of them."""
     subnet_id: str = ""
+    """Set by placement."""
     availability_zone: str = ""
     security_groups: tuple[str, ...] = ()
     assign_public_ip: bool = False

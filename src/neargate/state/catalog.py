@@ -3,9 +3,16 @@
 Imported by services/ and control/.
 """
 
+from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
 from neargate.model.task import AccountSetting, Cluster, Node, Task, TaskDefinition, TokenUse, Usage
 from neargate.state.store import Kind
+
+
+def minute(at: float) -> str:
+    """Index value of a moment: minutes since the epoch, in an order that text sorts by."""
+    return f"{int(at) // 60:012d}"
+
 
 CLUSTER = Kind("cluster", Cluster, lambda r: r.arn)
 TASK_DEFINITION = Kind(
@@ -25,9 +32,11 @@ TASK = Kind(
         "open": lambda r: None if r.released else "yes",
         "node": lambda r: r.node if r.node and not r.released else None,
         "placement": lambda r: "waiting" if not r.node and r.desired_status == "RUNNING" else None,
+        # History, by the minute it ended in: what retention looks through.
+        "stopped": lambda r: minute(r.stopped_at or 0.0) if r.released else None,
     },
 )
-TOKEN_USE = Kind("token-use", TokenUse, lambda r: r.id)
+TOKEN_USE = Kind("token-use", TokenUse, lambda r: r.id, {"minute": lambda r: minute(r.at)})
 ACCOUNT_SETTING = Kind(
     "account-setting", AccountSetting, lambda r: f"{r.account}/{r.region}/{r.principal_arn}/{r.name}"
 )
@@ -43,5 +52,11 @@ INTERFACE = Kind(
     "interface",
     Interface,
     lambda r: r.id,
-    {"address": lambda r: f"{r.subnet_id}/{r.address}", "subnet": lambda r: r.subnet_id},
+    {
+        "address": lambda r: None if r.status == "released" else f"{r.subnet_id}/{r.address}",
+        "subnet": lambda r: None if r.status == "released" else r.subnet_id,
+    },
 )
+
+LOG_GROUP = Kind("log-group", LogGroup, lambda r: group_id(r.account, r.region, r.name))
+"""In the store of logs, beside its streams and events (state/log_events.py)."""

@@ -64,6 +64,15 @@ class SqliteTx:
         sql = "SELECT count(*) FROM record_index WHERE kind = ? AND name = ? AND value = ?"
         return int(self._db.execute(sql, (kind.name, index, value)).fetchone()[0])
 
+    def values(self, kind: Kind[R], index: str, *, until: str, limit: int = 1000) -> list[str]:
+        if index not in kind.indexes:
+            raise KeyError(f"{kind.name} has no index {index}")
+        sql = (
+            "SELECT DISTINCT value FROM record_index WHERE kind = ? AND name = ? AND value <= ?"
+            " ORDER BY value LIMIT ?"
+        )
+        return [value for (value,) in self._db.execute(sql, (kind.name, index, until, limit))]
+
     def all(
         self, kind: Kind[R], scope: Scope | None = None, *, after: str = "", limit: int | None = None
     ) -> list[R]:

@@ -78,6 +78,10 @@ class Tx(Protocol):
 
     def count(self, kind: Kind[R], index: str, value: str) -> int: ...
 
+    def values(self, kind: Kind[R], index: str, *, until: str, limit: int = 1000) -> list[str]:
+        """Distinct values of an index up to and including `until`, in order of text."""
+        ...
+
     def all(
         self, kind: Kind[R], scope: Scope | None = None, *, after: str = "", limit: int | None = None
     ) -> list[R]:

@@ -1,0 +1,49 @@
+"""All control loops, owned together: `main` runs this. A loop that fails is logged and started anew.
+
+A loop begins by reading everything, so starting it anew loses nothing.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from neargate.control.parts import Parts
+from neargate.control.placement import Placement
+from neargate.control.retention import Retention
+from neargate.control.tasks import Tasks
+
+log = logging.getLogger(__name__)
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 30.0
+
+
+class Loop(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    async def run(self) -> None: ...
+
+
+class Loops:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.loops: tuple[Loop, ...] = (Placement(parts), Tasks(parts), Retention(parts))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for loop in self.loops:
+                group.create_task(self._keep(loop), name=loop.name)
+
+    async def _keep(self, loop: Loop) -> None:
+        """Run a loop for ever; pause longer after each failure, shortly again once it ran for a while."""
+        pause = _FIRST_PAUSE
+        while True:
+            began = self._parts.clock.now()
+            try:
+                await loop.run()
+            except Exception:
+                log.exception("the %s loop failed; it starts anew", loop.name, extra={"pause": pause})
+            if self._parts.clock.now() - began > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            await self._parts.clock.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)

@@ -1,0 +1,98 @@
+"""Where a task may run: which node has room, which subnet is emptiest. Pure.
+
+Called by control/placement for each waiting task, and by services/ecs to answer RESOURCE:FARGATE at once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from neargate.model.task import Node, Task
+
+NO_CAPACITY = (
+    "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+)
+_ARCHITECTURES = {"aarch64": "arm64", "amd64": "x86_64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A node's capacity (overcommitment included) and what is placed on it. CPU units and MiB."""
+
+    node: str
+    architecture: str
+    cpu: float
+    memory: float
+    cpu_used: float = 0.0
+    memory_used: float = 0.0
+
+    def takes(self, cpu: float, memory: float, architecture: str) -> bool:
+        return (
+            _architecture(architecture) == _architecture(self.architecture)
+            and self.cpu_used + cpu <= self.cpu
+            and self.memory_used + memory <= self.memory
+        )
+
+    def with_task(self, cpu: float, memory: float) -> "Room":
+        return replace(self, cpu_used=self.cpu_used + cpu, memory_used=self.memory_used + memory)
+
+    @property
+    def load(self) -> float:
+        """The fuller of the two resources, 0 to 1."""
+        return max(self.cpu_used / self.cpu, self.memory_used / self.memory)
+
+
+def rooms(
+    nodes: Iterable[Node],
+    used: Mapping[str, tuple[float, float]],
+    overcommit_cpu: float,
+    overcommit_memory: float,
+) -> list[Room]:
+    """Rooms of the nodes; `used` is (CPU units, MiB) placed by node id."""
+    return [
+        Room(
+            n.id,
+            n.architecture,
+            n.cpu_units * overcommit_cpu,
+            n.memory_mib * overcommit_memory,
+            *used.get(n.id, ()),
+        )
+        for n in nodes
+    ]
+
+
+def used_by(tasks: Iterable[Task]) -> dict[str, tuple[float, float]]:
+    """(CPU units, MiB) by node of the tasks that hold a place."""
+    used: dict[str, tuple[float, float]] = {}
+    for task in tasks:
+        if task.node and task.last_status != "STOPPED":
+            cpu, memory = used.get(task.node, (0.0, 0.0))
+            used[task.node] = (cpu + float(task.cpu), memory + float(task.memory))
+    return used
+
+
+def choose(cpu: float, memory: float, architecture: str, among: Sequence[Room]) -> Room | None:
+    """The least loaded room that takes the task, or None."""
+    fitting = [room for room in among if room.takes(cpu, memory, architecture)]
+    return min(fitting, key=lambda room: (room.load, room.node)) if fitting else None
+
+
+def fits(cpu: float, memory: float, architecture: str, count: int, among: Sequence[Room]) -> int:
+    """How many of `count` equal tasks find room."""
+    left = {room.node: room for room in among}
+    for placed in range(count):
+        room = choose(cpu, memory, architecture, list(left.values()))
+        if room is None:
+            return placed
+        left[room.node] = room.with_task(cpu, memory)
+    return count
+
+
+def emptiest(candidates: Sequence[str], held: Mapping[str, int], free: Mapping[str, int]) -> str | None:
+    """The subnet that holds the fewest interfaces and has an address left; None if all are full."""
+    open_ = [subnet for subnet in candidates if free.get(subnet, 0) > 0]
+    return min(open_, key=lambda subnet: held.get(subnet, 0)) if open_ else None
+
+
+def _architecture(name: str) -> str:
+    name = name.lower()
+    return _ARCHITECTURES.get(name, name)
