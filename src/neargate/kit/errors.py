@@ -21,3 +21,10 @@ class ApiError(Exception):
         self.message = message
         self.status = status
         self.fields: Mapping[str, Any] = fields or {}
+
+
+class CellError(Exception):
+    """The control plane refused a node, or cannot be reached; the message says why.
+
+    Raised behind node/cell.Cell, which is not the AWS wire; the node makes a task's `stoppedReason` of it.
+    """

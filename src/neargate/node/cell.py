@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from neargate.kit.errors import CellError as CellError
 from neargate.model.sandbox import Assignment, LogBatch, LogCursor, SandboxStatus
 
 
@@ -19,10 +20,6 @@ class NodeFacts:
     architecture: str
     """As uname says: x86_64, aarch64."""
     tiers: tuple[str, ...]
-
-
-class CellError(Exception):
-    """The control plane refused, or cannot be reached; the message says why."""
 
 
 class Cell(Protocol):

@@ -1,0 +1,1 @@
+"""services/cell: the control plane as a node sees it. LocalCell serves the agent inside the daemon."""

@@ -1,0 +1,118 @@
+"""The control plane as the node inside the daemon sees it: node/cell.Cell, on the store.
+
+Built by main and handed to node/agent. Reports move tasks by model/lifecycle; control/tasks goes on from
+there. An HTTP mount of the same calls will serve remote nodes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from neargate.kit.errors import CellError
+from neargate.model import addresses, lifecycle
+from neargate.model.sandbox import Assignment, LogBatch, LogCursor, SandboxStatus
+from neargate.model.task import Node
+from neargate.services.call import House
+from neargate.services.cell import log_intake
+from neargate.services.cell.views import View
+from neargate.state.catalog import NODE, TASK
+from neargate.state.store import Tx
+
+log = logging.getLogger(__name__)
+# The second is what systemd-resolved asks itself when the first names only its own stub.
+RESOLVER_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+
+
+class Facts(Protocol):
+    """node/cell.NodeFacts, by shape: services do not import the node."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def cpu_units(self) -> int: ...
+    @property
+    def memory_mib(self) -> int: ...
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def tiers(self) -> tuple[str, ...]: ...
+
+
+class LocalCell:
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._views: dict[str, View] = {}
+        self._following: dict[str, asyncio.Lock] = {}
+
+    async def hello(self, facts: Facts) -> None:
+        node = Node(
+            account=self._house.settings.account_id,
+            region=self._house.settings.region,
+            id=facts.id,
+            cpu_units=facts.cpu_units,
+            memory_mib=facts.memory_mib,
+            architecture=facts.architecture,
+            tiers=facts.tiers,
+            seen_at=self._house.clock.now(),
+        )
+        await self._house.store.write(lambda tx: tx.put(NODE, node))
+
+    async def assignments(self, node: str, after: int) -> tuple[int, Sequence[Assignment]]:
+        """See node/cell.Cell. A cursor other than the one given last gets the list at once."""
+        async with self._following.setdefault(node, asyncio.Lock()):
+            view = self._views.get(node)
+            if view is None:
+                view = self._views[node] = View(
+                    self._house.store, node, self._house.settings.log_driver_mode, host_resolvers
+                )
+            if view.cursor < 0 or after == 0:
+                await view.read_all()
+            elif after == view.cursor:
+                while not await view.follow():
+                    pass
+            return view.cursor, view.assignments
+
+    async def report(self, node: str, statuses: Sequence[SandboxStatus]) -> None:
+        """See node/cell.Cell. All of the batch in one write; what the node does not own is passed over."""
+        now = self._house.clock.now()
+
+        def body(tx: Tx) -> None:
+            for status in statuses:
+                for task in tx.find(TASK, "id", status.id):
+                    if task.node != node:
+                        log.warning(
+                            "a report about another node's task", extra={"task": task.arn, "node": node}
+                        )
+                        continue
+                    moved = lifecycle.advance(task, status, now)
+                    if moved is not task:
+                        tx.put(TASK, moved)
+
+        await self._house.store.write(body)
+
+    async def log_cursors(self, runtime_ids: Sequence[str]) -> dict[str, LogCursor]:
+        return await log_intake.log_cursors(self._house, runtime_ids)
+
+    async def put_logs(self, batches: Sequence[LogBatch]) -> None:
+        await log_intake.put_logs(self._house, batches)
+
+    async def open_log_stream(
+        self, account: str, region: str, group: str, stream: str, create_group: bool
+    ) -> None:
+        await log_intake.open_log_stream(self._house, account, region, group, stream, create_group)
+
+    async def registry_secret(self, account: str, region: str, parameter: str) -> tuple[str, str]:
+        raise CellError(
+            f"{parameter}: Secrets Manager is not built into this version of neargate, so the credentials of a"
+            " private registry cannot be read"
+        )
+
+    async def registry_token(self, account: str, region: str) -> tuple[str, str]:
+        raise CellError("not yet")
+
+
+def host_resolvers() -> tuple[str, ...]:
+    """The name servers that tasks are given: those of this machine that other namespaces can reach."""
+    return addresses.resolvers(path.read_text() for path in RESOLVER_FILES if path.is_file())

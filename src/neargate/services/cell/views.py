@@ -1,0 +1,98 @@
+"""What a node is to run, kept ready: its list of assignments, brought up to date from the change feed.
+
+Called by local.py, one view per node. A specification never changes once its task is placed, so each is
+assembled once; the store stays the truth, a view can be thrown away at any moment.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from neargate.kit.errors import ApiError
+from neargate.model import addresses
+from neargate.model.assembly import sandbox_spec
+from neargate.model.sandbox import Assignment, SandboxSpec
+from neargate.model.task import Task
+from neargate.state.catalog import ACCOUNT_SETTING, INTERFACE, SUBNET, TASK, TASK_DEFINITION
+from neargate.state.store import Store, Tx
+
+log = logging.getLogger(__name__)
+
+
+class View:
+    def __init__(
+        self, store: Store, node: str, log_driver_mode: str, resolvers: Callable[[], Sequence[str]]
+    ) -> None:
+        self._store = store
+        self._node = node
+        self._log_driver_mode = log_driver_mode
+        self._resolvers = resolvers
+        self._assignments: dict[str, Assignment] = {}
+        self.cursor = -1
+        """Head of the feed that the list stands for; -1 before the first read."""
+
+    @property
+    def assignments(self) -> list[Assignment]:
+        return list(self._assignments.values())
+
+    async def read_all(self) -> None:
+        head = self._store.head()
+        tasks = await self._store.read(lambda tx: tx.find(TASK, "node", self._node))
+        known = {task.arn for task in tasks}
+        for arn in [arn for arn in self._assignments if arn not in known]:
+            del self._assignments[arn]
+        await self._note([(task.arn, task) for task in tasks])
+        self.cursor = max(1, head)
+
+    async def follow(self) -> bool:
+        """Wait for news and take it in; True if the list is another than before."""
+        await self._store.wait(self.cursor)
+        feed = await self._store.changes(self.cursor)
+        if feed.gap:
+            before = self.assignments
+            await self.read_all()
+            return before != self.assignments
+        self.cursor = feed.head
+        arns = {c.id: None for c in feed.changes if c.kind == TASK.name}
+        if not arns:
+            return False
+        return await self._note(await self._store.read(lambda tx: [(arn, tx.get(TASK, arn)) for arn in arns]))
+
+    async def _note(self, found: Iterable[tuple[str, Task | None]]) -> bool:
+        changed = False
+        fresh: list[Task] = []
+        for arn, task in found:
+            known = self._assignments.get(arn)
+            if task is None or task.node != self._node or task.last_status == "STOPPED":
+                changed |= self._assignments.pop(arn, None) is not None
+            elif known is None:
+                fresh.append(task)
+            elif known.desired != task.desired_status:
+                self._assignments[arn] = _assignment(known.spec, task)
+                changed = True
+        if fresh:
+            specs = await self._store.read(lambda tx: [self._spec(tx, task) for task in fresh])
+            for task, spec in zip(fresh, specs, strict=True):
+                if spec is not None:
+                    self._assignments[task.arn] = _assignment(spec, task)
+                    changed = True
+        return changed
+
+    def _spec(self, tx: Tx, task: Task) -> SandboxSpec | None:
+        definition = tx.get(TASK_DEFINITION, task.definition_arn)
+        interface = tx.get(INTERFACE, task.interface_id)
+        subnet = tx.get(SUBNET, task.subnet_id)
+        if definition is None or interface is None or subnet is None:
+            log.error("a task's definition, interface or subnet is gone", extra={"task": task.arn})
+            return None
+        setting = tx.get(ACCOUNT_SETTING, f"{task.account}/{task.region}//defaultLogDriverMode")
+        mode = setting.value if setting is not None else self._log_driver_mode
+        spec = addresses.interface_spec(interface, subnet, self._resolvers())
+        try:
+            return sandbox_spec(task, definition, spec, log_driver_mode=mode)
+        except (ApiError, ValueError, KeyError) as error:
+            log.error("a task cannot be put together", extra={"task": task.arn, "error": repr(error)})
+            return None
+
+
+def _assignment(spec: SandboxSpec, task: Task) -> Assignment:
+    return Assignment(spec=spec, desired="STOPPED" if task.desired_status == "STOPPED" else "RUNNING")
