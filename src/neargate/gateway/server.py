@@ -1,0 +1,181 @@
+"""The sockets: listens, makes a Connection per client, sweeps out those that overstay, stops in good order.
+
+`serve` is called by `main`, inside the daemon's own loop. Each request's task is owned here.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import ipaddress
+import logging
+import resource
+import socket
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from typing import Any
+
+from neargate.gateway.app import App
+from neargate.gateway.http1 import HEAD_SECONDS, Connection
+from neargate.gateway.tls import server_context
+from neargate.kit.settings import Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_STOP_SECONDS = 5.0
+
+
+class Server:
+    """What the connections of one door share."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self.app = app
+        self.max_body_bytes = settings.max_body_bytes
+        self.body_seconds = settings.request_timeout_seconds
+        self.head_seconds = min(HEAD_SECONDS, settings.request_timeout_seconds)
+        self.stopping = False
+        # A few of the largest bodies at once; what is beyond is asked to come back.
+        self._body_budget = 4 * settings.max_body_bytes
+        self._held = 0
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._max_connections = _connection_limit()
+        self._date = (0, b"")
+        self.time = self._loop.time
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection's task failed", exc_info=error)
+
+    def opened(self, connection: Connection) -> None:
+        if len(self._connections) >= self._max_connections:
+            # An idle client gives way; only where all are at work is the new one turned away.
+            idle = next((c for c in self._connections if c.idle()), connection)
+            idle.transport.abort()
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def take(self, size: int) -> bool:
+        """Claim room for bytes of bodies (negative: give it back); False, and none taken, where full."""
+        if size > 0 and self._held + size > self._body_budget:
+            return False
+        self._held += size
+        return True
+
+    def date_line(self) -> bytes:
+        now = int(time.time())
+        if self._date[0] != now:
+            self._date = (now, f"date: {formatdate(now, usegmt=True)}\r\n".encode())
+        return self._date[1]
+
+    async def sweep(self) -> None:
+        """Every so often end what has passed its deadline; one sweep costs less than a timer per request."""
+        pause = min(1.0, self.head_seconds / 4)
+        while True:
+            await asyncio.sleep(pause)
+            now = self.time()
+            for connection in [c for c in self._connections if c.deadline < now]:
+                connection.expire()
+
+    async def stop(self) -> None:
+        """Let requests under way finish for a while, then end everything."""
+        self.stopping = True
+        for connection in [c for c in self._connections if c.idle()]:
+            connection.transport.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=_STOP_SECONDS)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in list(self._connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def serve(app: App, settings: Settings, *, ready: Callable[[int], None]) -> None:
+    """Serve until cancelled. `ready` is called with the real port once clients may connect.
+
+    Raises SettingsError where it would listen beyond loopback in clear text, or cannot listen at all.
+    """
+    check_exposure(settings)
+    context = server_context(settings)
+    server = Server(app, settings)
+    listener = await _listen(server, settings, context)
+    ready(listener.sockets[0].getsockname()[1])
+    sweeper = asyncio.create_task(server.sweep())
+    try:
+        await sweeper
+    finally:
+        listener.close()
+        sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeper
+        await server.stop()
+
+
+def with_port(settings: Settings) -> Settings:
+    """The settings with a free port in place of port 0, for those who must know it before the door opens."""
+    if settings.port != 0:
+        return settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((settings.host, 0))
+        return dataclasses.replace(settings, port=probe.getsockname()[1])
+
+
+def endpoint(settings: Settings) -> str:
+    """The URL by which clients on this machine reach the door."""
+    scheme = "https" if settings.tls_cert else "http"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"{scheme}://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{settings.port}"
+
+
+def check_exposure(settings: Settings) -> None:
+    if settings.tls_cert or settings.insecure or _is_loopback(settings.host):
+        return
+    raise SettingsError(
+        f"NEARGATE_HOST is {settings.host!r}, which others can reach: give --tls-cert and --tls-key "
+        "(`--tls-cert generate` makes a certificate), or --insecure to listen in clear text all the same"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _listen(server: Server, settings: Settings, context: ssl.SSLContext | None) -> asyncio.Server:
+    try:
+        return await asyncio.get_running_loop().create_server(
+            lambda: Connection(server),
+            settings.host,
+            settings.port,
+            ssl=context,
+            ssl_handshake_timeout=server.head_seconds if context else None,
+            backlog=_BACKLOG,
+        )
+    except (OSError, socket.gaierror) as error:
+        raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {error}") from None
+
+
+def _connection_limit() -> int:
+    """Half of the files this process may open, after raising that to what the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(hard // 2, 10_000) if hard != resource.RLIM_INFINITY else 10_000
