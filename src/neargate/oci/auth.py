@@ -67,7 +67,9 @@ class Login:
             query["service"] = challenge["service"]
         headers = {"Authorization": self._credentials.basic()} if self._credentials else {}
         try:
-            async with http.stream("GET", httpx.URL(realm).copy_merge_params(query), headers=headers) as answer:
+            async with http.stream(
+                "GET", httpx.URL(realm).copy_merge_params(query), headers=headers
+            ) as answer:
                 body = b""
                 async for chunk in answer.aiter_bytes():
                     body += chunk

@@ -1,6 +1,6 @@
-"""Layers in, one EROFS file out: the child process in which everything that an image's author controls is read.
+"""Layers in, one EROFS file out: the child process that reads everything an image's author controls.
 
-Started by images.py as `python -m neargate.oci.builder` with a Job as JSON on standard input; answers one JSON line.
+Started by images.py as `python -m neargate.oci.builder`, a job as JSON on its input; answers one JSON line.
 A process of its own, so that a hostile layer can neither stall the daemon's loop nor grow its memory.
 
     blob --decompress thread--> chunks --hash thread (diff_id)
@@ -17,10 +17,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import zstandard
-from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
+from isal import igzip_lib
+from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor
 
 from neargate.oci import erofs, tree
 from neargate.oci.tar import Reader, Stream, TarError
@@ -32,6 +33,7 @@ _ENTRIES_MAX = 2_000_000
 _MEMORY_MAX = 4 * 1024**3
 _WINDOW_MAX = 128 * 1024 * 1024
 """Largest zstd window, as the zstd command line accepts without being told."""
+_GzipError = cast("type[Exception]", igzip_lib.IsalError)
 
 
 class BuildError(Exception):
@@ -69,12 +71,14 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
             started = True
             if out := inflate.decompress(data, _CHUNK):
                 yield out
-    except IsalError as error:
+    except _GzipError as error:
         raise BuildError(f"invalid gzip layer: {error}") from None
 
 
 def _unzstd(file: BinaryIO) -> Iterator[bytes]:
-    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).stream_reader(file, read_across_frames=True)
+    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).stream_reader(
+        file, read_across_frames=True
+    )
     try:
         while out := reader.read(_CHUNK):
             yield out

@@ -1,7 +1,8 @@
 """A client of registries: one repository of one registry, over TLS or (where told) plain HTTP.
 
 Made by node/images for each pull and handed to images.ImageStore as its Source. Speaks the OCI distribution
-specification: Basic and Bearer authentication, redirects, ranges, retries. Errors are ImageError with AWS's texts.
+specification: Basic and Bearer authentication, redirects, ranges, retries. Errors are ImageErrors in
+AWS's words.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ class RegistryClient:
                 max_redirects=_REDIRECTS,
                 headers={"User-Agent": "neargate", "Accept-Encoding": "identity"},
                 limits=httpx.Limits(max_connections=8),
-                trust_env=not self._base.startswith("http://"),
+                trust_env=self._base.startswith("https://"),
             )
         )
         return self
@@ -76,7 +77,7 @@ class RegistryClient:
             try:
                 data, response = await self._small(url, {"Accept": ACCEPT})
             except (httpx.TransportError, LoginError) as error:
-                if attempt == _ATTEMPTS or isinstance(error, LoginError) and not error.transient:
+                if attempt == _ATTEMPTS or (isinstance(error, LoginError) and not error.transient):
                     raise ImageError(prefix.format(attempt) + _cause("Get", url, error)) from None
             else:
                 if response.status_code == 200:
@@ -89,7 +90,9 @@ class RegistryClient:
     def _identify(self, ref: Reference, data: bytes, response: httpx.Response) -> tuple[str, str]:
         digest = digests.of(data)
         if ref.digest and ref.digest != digest:
-            raise ImageError(f"failed to resolve ref {ref}: the registry sent a manifest with digest {digest}")
+            raise ImageError(
+                f"failed to resolve ref {ref}: the registry sent a manifest with digest {digest}"
+            )
         return response.headers.get("Content-Type", "").partition(";")[0].strip(), digest
 
     async def _small(self, url: str, headers: dict[str, str]) -> tuple[bytes, httpx.Response]:
@@ -108,7 +111,7 @@ class RegistryClient:
         raise AssertionError("unreachable")
 
     async def blob(self, digest: str, size: int, offset: int) -> AsyncIterator[bytes]:
-        """Bytes of a blob from `offset` on. Raise Interrupted where going on later may help, else ImageError."""
+        """Bytes of a blob from `offset` on. Raise Interrupted where going on may help, else ImageError."""
         url = f"{self._base}/v2/{self._ref.path}/blobs/{digest}"
         try:
             async for chunk in self._blob(url, size, offset):
@@ -116,7 +119,9 @@ class RegistryClient:
         except LoginError as error:
             raise ImageError(f"failed to copy: {error}") from None
         except httpx.TransportError as error:
-            raise Interrupted(f"failed to copy: httpReadSeeker: failed open: {_cause('Get', url, error)}") from None
+            raise Interrupted(
+                f"failed to copy: httpReadSeeker: failed open: {_cause('Get', url, error)}"
+            ) from None
         except httpx.TooManyRedirects:
             raise ImageError(f"failed to copy: {url}: too many redirects") from None
 
@@ -130,14 +135,18 @@ class RegistryClient:
                 if status in _RETRIED:
                     raise Interrupted(f"failed to copy: unexpected status code {url}: {_status(response)}")
                 if status not in (200, 206):
-                    raise ImageError(f"failed to copy: httpReadSeeker: failed open: {url}: {_status(response)}")
+                    raise ImageError(
+                        f"failed to copy: httpReadSeeker: failed open: {url}: {_status(response)}"
+                    )
                 skip = offset if status == 200 else 0  # a server without ranges sends it all again
                 async for chunk in response.aiter_raw():
                     if skip:
                         skip, chunk = max(0, skip - len(chunk)), chunk[skip:]
                     offset += len(chunk)
                     if offset > size:
-                        raise ImageError(f"failed to copy: {url} sent more than the {size} bytes it should have")
+                        raise ImageError(
+                            f"failed to copy: {url} sent more than the {size} bytes it should have"
+                        )
                     if chunk:
                         yield chunk
                 if offset < size:

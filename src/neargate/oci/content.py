@@ -168,7 +168,9 @@ class ContentStore:
         """Store a small blob; its digest."""
         digest = digests.of(data)
         if self.size(digest) != len(data):
-            async with Writer(self._ingest / f"{digests.hex_of(digest)}.{secrets.token_hex(8)}", self._blobs) as w:
+            async with Writer(
+                self._ingest / f"{digests.hex_of(digest)}.{secrets.token_hex(8)}", self._blobs
+            ) as w:
                 await w.write(data)
                 await w.commit(digest)
         return digest

@@ -1,8 +1,9 @@
 """An EROFS image, written directly: file data goes to its final block as the layer is decompressed, and the
 metadata follows once the tree is known. No scratch directory, no second copy, no mount, no root.
 
-Called by builder.py. On-disk format: linux/fs/erofs/erofs_fs.h (uncompressed subset: flat plain and flat inline
-inodes, inline extended attributes). tests/unit/oci/test_erofs.py holds it against fsck.erofs and the kernel.
+Called by builder.py. On-disk format: linux/fs/erofs/erofs_fs.h (uncompressed subset: flat plain and flat
+inline inodes, inline extended attributes). tests/unit/oci/test_erofs.py holds it
+against fsck.erofs and the kernel.
 
     block 0            superblock at 1024
     blocks 1 .. m-1    file data, in the order it came

@@ -1,4 +1,4 @@
-"""What can go wrong with an image. Raised by client.py and images.py; node/runner shows the reason to the user."""
+"""What can go wrong with an image. Raised by client.py and images.py; node/runner shows it to the user."""
 
 
 class ImageError(Exception):

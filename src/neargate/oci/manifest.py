@@ -194,7 +194,9 @@ def parse_config(data: bytes) -> tuple[ImageConfig, tuple[str, ...], str]:
     document = _object(data, "image config")
     rootfs = document.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(diff_ids, list) or not all(isinstance(d, str) and digests.is_digest(d) for d in diff_ids):
+    if not isinstance(diff_ids, list) or not all(
+        isinstance(d, str) and digests.is_digest(d) for d in diff_ids
+    ):
         raise ManifestError("image config has no rootfs.diff_ids")
     inner = document.get("config") or {}
     if not isinstance(inner, dict):

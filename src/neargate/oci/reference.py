@@ -1,7 +1,7 @@
 """Image names, read exactly as docker does: `nginx` is docker.io/library/nginx:latest.
 
-Called by services/ecs (validation), node/images (what to pull from where). Names of the account's own ECR hosts
-are recognised by `ecr_account`, so that existing task definitions run unedited.
+Called by services/ecs (validation), node/images (what to pull from where). Names of the account's own ECR
+hosts are recognised by `ecr_account`, so that existing task definitions run unedited.
 """
 
 import re
@@ -18,7 +18,7 @@ _NAME_LIMIT = 255
 DOCKER_HUB = "docker.io"
 
 
-class ReferenceError(ValueError):  # noqa: A001 -- the field's own word; builtins' is about weak references
+class InvalidReference(ValueError):
     """The text is no image name; the message says why."""
 
 
@@ -55,24 +55,26 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Raise ReferenceError with docker's words on anything that docker refuses."""
+    """Raise InvalidReference with docker's words on anything that docker refuses."""
     if re.fullmatch(r"[a-f0-9]{64}", text):
-        raise ReferenceError(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
+        raise InvalidReference(
+            f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
+        )
     domain, rest = _split_domain(text)
     name, at, digest = rest.partition("@")
     path, colon, tag = name.partition(":")
     if not path:
-        raise ReferenceError(f"invalid reference format: {text!r} names no repository")
+        raise InvalidReference(f"invalid reference format: {text!r} names no repository")
     if not _PATH.fullmatch(path):
         if path.lower() != path and _PATH.fullmatch(path.lower()):
-            raise ReferenceError(f"invalid reference format: repository name ({path}) must be lowercase")
-        raise ReferenceError(f"invalid reference format: {text!r}")
+            raise InvalidReference(f"invalid reference format: repository name ({path}) must be lowercase")
+        raise InvalidReference(f"invalid reference format: {text!r}")
     if len(f"{domain}/{path}") > _NAME_LIMIT:
-        raise ReferenceError(f"repository name must not be more than {_NAME_LIMIT} characters")
+        raise InvalidReference(f"repository name must not be more than {_NAME_LIMIT} characters")
     if colon and not _TAG.fullmatch(tag):
-        raise ReferenceError(f"invalid reference format: tag {tag!r}")
+        raise InvalidReference(f"invalid reference format: tag {tag!r}")
     if at and not _DIGEST.fullmatch(digest):
-        raise ReferenceError(f"invalid reference format: digest {digest!r}")
+        raise InvalidReference(f"invalid reference format: digest {digest!r}")
     if not colon and not at:
         tag = "latest"
     return Reference(domain, path, tag or None, digest or None)
@@ -86,7 +88,7 @@ def _split_domain(text: str) -> tuple[str, str]:
     else:
         domain = DOCKER_HUB if first == "index.docker.io" else first
     if not _DOMAIN.fullmatch(domain):
-        raise ReferenceError(f"invalid reference format: registry host {domain!r}")
+        raise InvalidReference(f"invalid reference format: registry host {domain!r}")
     if domain == DOCKER_HUB and "/" not in rest:
         rest = f"library/{rest}"
     return domain, rest

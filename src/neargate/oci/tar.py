@@ -1,5 +1,5 @@
-"""Tar streams of image layers: ustar, pax and GNU headers, parsed by hand because a layer may be hostile and has
-tens of thousands of entries (the standard library's reader is ten times slower and keeps every member).
+"""Tar streams of image layers: ustar, pax and GNU headers, parsed by hand because a layer may be hostile
+and has tens of thousands of entries (the standard library's reader is far slower and keeps every member).
 
 Called by builder.py in the child process. Paths are bytes, as the file system has them.
 """
@@ -78,7 +78,7 @@ def _nothing(_: memoryview) -> None:
 
 
 class Reader:
-    """Entries of a tar stream. After `next`, take the entry's data with `data` before the following `next`."""
+    """Entries of a tar stream: `next`, then `data` (or not), then `next` again."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The file tree that layers add up to, kept in memory: nothing of a hostile layer ever touches the host's files.
+"""The file tree that layers add up to, in memory: nothing of a hostile layer ever touches the host's files.
 
 Called by builder.py, layer after layer; read by erofs.py. Rules (OCI image specification, layer changesets):
 whiteouts hide only what lower layers have; a symlink in the way is followed inside the root; `..` is refused.
