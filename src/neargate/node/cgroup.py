@@ -1,0 +1,199 @@
+"""cgroups of sandboxes, version 1 (each controller its own tree), 2 (one tree) and hybrid (version 1 is used).
+
+Called by the shim (make, limit, count, remove) and by drivers/process (root, sweep). Standard library only.
+Layout: `/neargate_<instance>/<sandbox id>/<container>`; the limits of a task hang on the middle group.
+"""
+
+import os
+import signal
+import time
+
+MOUNT = "/sys/fs/cgroup"
+PERIOD = 100_000
+_UNLIMITED = 1 << 62
+
+
+def is_v2() -> bool:
+    return os.path.exists(f"{MOUNT}/cgroup.controllers")  # noqa: PTH110
+
+
+def trees() -> list[str]:
+    """Mount points that a group has a directory in."""
+    if is_v2():
+        return [MOUNT]
+    found = []
+    for name in sorted(os.listdir(MOUNT)):  # noqa: PTH208
+        path = f"{MOUNT}/{name}"
+        if name != "unified" and not os.path.islink(path) and os.path.exists(f"{path}/cgroup.procs"):  # noqa: PTH110, PTH114
+            found.append(path)
+    return found
+
+
+def root_name(instance: str) -> str:
+    return f"neargate_{instance}"
+
+
+def cpu_weight(shares: int) -> int:
+    """cpu.weight (1..10000) of version 2 for cpu.shares (2..262144), as runc and systemd map it."""
+    return max(1, min(10000, 1 + ((max(2, min(262144, shares)) - 2) * 9999) // 262142))
+
+
+class Group:
+    """One group in all trees. `path` is relative to the trees: `neargate_<instance>/<sandbox>[/<container>]`."""
+
+    def __init__(self, path: str, v2: bool | None = None) -> None:
+        self.path = path
+        self.v2 = is_v2() if v2 is None else v2
+
+    def make(self) -> None:
+        """Only where limits are set; the runtime makes the rest. Version 2: hands controllers down to it."""
+        if not self.v2:
+            for tree in ("memory", "cpu", "pids"):
+                os.makedirs(f"{MOUNT}/{tree}/{self.path}", exist_ok=True)  # noqa: PTH103
+            return
+        here = MOUNT
+        for part in self.path.split("/"):
+            _write(f"{here}/cgroup.subtree_control", "+cpu +memory +pids")
+            here = f"{here}/{part}"
+            if not os.path.isdir(here):  # noqa: PTH112
+                os.mkdir(here)  # noqa: PTH102
+        _write(f"{here}/cgroup.subtree_control", "+cpu +memory +pids")
+
+    def limit(self, memory: int, pids: int, cpu: int) -> None:
+        """memory -- bytes, swap included. cpu -- units of 1/1024, as relative weight (see `quota`)."""
+        if self.v2:
+            _write(f"{MOUNT}/{self.path}/memory.max", str(memory))
+            _try_write(f"{MOUNT}/{self.path}/memory.swap.max", "0")
+            _write(f"{MOUNT}/{self.path}/pids.max", str(pids))
+            _write(f"{MOUNT}/{self.path}/cpu.weight", str(cpu_weight(cpu)))
+        else:
+            _write(f"{MOUNT}/memory/{self.path}/memory.limit_in_bytes", str(memory))
+            _try_write(f"{MOUNT}/memory/{self.path}/memory.memsw.limit_in_bytes", str(memory))
+            _write(f"{MOUNT}/pids/{self.path}/pids.max", str(pids))
+            _write(f"{MOUNT}/cpu/{self.path}/cpu.shares", str(max(2, cpu)))
+
+    def quota(self, cpu: int) -> None:
+        """Hold the group to cpu/1024 processors. Set after the start: under a quota a start takes twice as long."""
+        quota = max(1000, cpu * PERIOD // 1024)
+        if self.v2:
+            _write(f"{MOUNT}/{self.path}/cpu.max", f"{quota} {PERIOD}")
+        else:
+            _write(f"{MOUNT}/cpu/{self.path}/cpu.cfs_period_us", str(PERIOD))
+            _write(f"{MOUNT}/cpu/{self.path}/cpu.cfs_quota_us", str(quota))
+
+    def oom_kills(self) -> int:
+        name = "memory.events" if self.v2 else "memory.oom_control"
+        for line in self._read("memory", name).splitlines():
+            key, _, value = line.partition(" ")
+            if key == "oom_kill":
+                return int(value)
+        return 0
+
+    def usage(self) -> dict[str, float]:
+        """cpu_seconds, memory_bytes, memory_peak_bytes, pids; zeros when the group is gone."""
+        if self.v2:
+            usec = _field(self._read("", "cpu.stat"), "usage_usec") / 1e6
+            names = ("memory.current", "memory.peak", "pids.current")
+        else:
+            usec = _number(self._read("cpuacct", "cpuacct.usage")) / 1e9
+            names = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "pids.current")
+        memory, peak, pids = (_number(self._read(name.partition(".")[0], name)) for name in names)
+        # page cache that the kernel would give back at once is not what a user calls used memory
+        cold = _field(
+            self._read("memory", "memory.stat"), "inactive_file" if self.v2 else "total_inactive_file"
+        )
+        return {
+            "cpu_seconds": usec,
+            "memory_bytes": max(0, memory - cold),
+            "memory_peak_bytes": max(peak, memory),
+            "pids": pids,
+        }
+
+    def pids(self) -> list[int]:
+        """Processes in the group itself and in all groups below it."""
+        found: list[int] = []
+        for top, _, _ in os.walk(f"{MOUNT}/{self.path}" if self.v2 else f"{MOUNT}/pids/{self.path}"):
+            found += [int(p) for p in _read(f"{top}/cgroup.procs").split()]
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL to all in it, also to what it forks meanwhile."""
+        if self.v2 and _try_write(f"{MOUNT}/{self.path}/cgroup.kill", "1"):
+            return
+        for _ in range(100):
+            pids = self.pids()
+            if not pids:
+                return
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.002)
+
+    def remove(self) -> bool:
+        """Remove it and all below in every tree. False if something still lives in it."""
+        done = True
+        for tree in trees():
+            for top, _, _ in os.walk(f"{tree}/{self.path}", topdown=False):
+                try:
+                    os.rmdir(top)  # noqa: PTH106
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    done = False
+        return done
+
+    def exists(self) -> bool:
+        return any(os.path.exists(f"{tree}/{self.path}") for tree in trees())  # noqa: PTH110
+
+    def _read(self, tree: str, name: str) -> str:
+        return _read(f"{MOUNT}/{self.path}/{name}" if self.v2 else f"{MOUNT}/{tree}/{self.path}/{name}")
+
+
+def children(instance: str) -> set[str]:
+    """Sandbox ids that have a group in any tree."""
+    found: set[str] = set()
+    for tree in trees():
+        try:
+            with os.scandir(f"{tree}/{root_name(instance)}") as entries:
+                found |= {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _try_write(path: str, text: str) -> bool:
+    try:
+        _write(path, text)
+    except OSError:
+        return False
+    return True
+
+
+def _number(text: str) -> int:
+    return int(text) if text.strip().isdigit() else 0
+
+
+def _field(text: str, name: str) -> int:
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return 0

@@ -1,0 +1,213 @@
+"""The process tier: gets the machine ready, opens, adopts and sweeps sandboxes.
+
+Called by node/runner through drivers/base. Next: zygote.py forks a shim per sandbox, sandbox.py speaks with it.
+Everything made carries the daemon's instance: cgroup root, firewall table, interface names, process names.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import resource
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from neargate.model.sandbox import SandboxSpec
+from neargate.node import cgroup
+from neargate.node.drivers.base import DriverError, DriverUnavailable
+from neargate.node.drivers.process import leftovers, machine, ocispec
+from neargate.node.drivers.process.link import ShimGone, connect
+from neargate.node.drivers.process.sandbox import ProcessSandbox, state_of
+from neargate.node.drivers.process.zygote import Zygote
+from neargate.node.network import claims, firewall
+from neargate.node.network.interface import host_names
+from neargate.oci.images import Image
+
+log = logging.getLogger(__name__)
+
+
+class ProcessDriver:
+    name = "process"
+
+    def __init__(self, root: Path, instance: str, vpc_cidr: str, runtime: str | None = None) -> None:
+        """root -- the driver's own directory. instance -- six hexadecimal digits, other daemons have others.
+        runtime -- crun or runc; None takes the first that works."""
+        self._root = root
+        self._instance = instance
+        self._vpc_cidr = vpc_cidr
+        self._wanted_runtime = runtime
+        self._runtime = ""
+        self._images: dict[str, asyncio.Future[None]] = {}
+        self._zygote = Zygote(instance, root / "images")
+        self._sandboxes: dict[str, ProcessSandbox] = {}
+        self._burials: set[asyncio.Task[None]] = set()
+        self._limits = {
+            name: hard
+            for name in dir(resource)
+            if name.startswith("RLIMIT_") and (hard := resource.getrlimit(getattr(resource, name))[1]) >= 0
+        }
+
+    # -- the machine -----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        machine.check_tools()
+        if taken := claims.clash(self._instance, self._vpc_cidr):
+            raise DriverUnavailable(
+                f"the VPC range {self._vpc_cidr} overlaps {taken}: choose another (NEARGATE_VPC_CIDR)"
+            )
+        for name in ("shims", "trash"):
+            (self._root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._zygote.start()
+        try:
+            self._runtime = await machine.choose_runtime(self._wanted_runtime)
+            machine.enable_forwarding()
+            claims.claim(self._instance, self._vpc_cidr)
+            await firewall.install(self._instance, self._vpc_cidr)
+        except (OSError, firewall.FirewallError) as error:
+            await self._zygote.stop()
+            raise DriverUnavailable(f"process tier: {error}") from error
+        except BaseException:
+            await self._zygote.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for sandbox in self._sandboxes.values():
+            await sandbox.link.close()
+        self._sandboxes.clear()
+        for task in list(self._burials):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._zygote.stop()
+
+    async def teardown(self) -> None:
+        claims.release(self._instance, self._vpc_cidr)
+        with contextlib.suppress(firewall.FirewallError):
+            await firewall.remove(self._instance)
+        cgroup.Group(cgroup.root_name(self._instance)).remove()
+
+    # -- sandboxes -------------------------------------------------------------------------------------
+
+    async def open(self, spec: SandboxSpec, directory: Path) -> ProcessSandbox:
+        if (self._root / "shims" / spec.id).exists():
+            await self._remove(spec.id)
+        sandbox = self._sandbox(spec, directory)
+        _pid, connection = await self._zygote.fork(self._setup(spec, directory))
+        try:
+            await sandbox.link.open(connection)
+        except DriverError as error:
+            await self._remove(spec.id)
+            raise DriverError(f"cannot make the sandbox: {error}") from None
+        self._sandboxes[spec.id] = sandbox
+        return sandbox
+
+    async def adopt(self, spec: SandboxSpec, directory: Path) -> ProcessSandbox | None:
+        sandbox = self._sandbox(spec, directory)
+        try:
+            await sandbox.link.open(connect(directory))
+        except (OSError, ShimGone):
+            return await self._adopt_dead(sandbox)
+        self._sandboxes[spec.id] = sandbox
+        return sandbox
+
+    async def _adopt_dead(self, sandbox: ProcessSandbox) -> ProcessSandbox | None:
+        """A dead shim's sandbox: None if nothing ever ran in it, else a lost one with what was known."""
+        try:
+            kept = json.loads((sandbox.directory / "states.json").read_text())["states"]
+        except (OSError, ValueError, KeyError):
+            kept = {}
+        await self._remove(sandbox.id)
+        if not kept:
+            return None
+        sandbox.remember({name: state_of(state) for name, state in kept.items()})
+        return sandbox
+
+    async def sweep(self, keep: Collection[str]) -> None:
+        found = await asyncio.to_thread(leftovers.find, self._root, self._instance)
+        for sandbox in found - set(keep):
+            live = self._sandboxes.get(sandbox)
+            if live:
+                await live.destroy()
+            await self._remove(sandbox)
+        await asyncio.to_thread(
+            leftovers.sweep_links, self._instance, {n for k in keep for n in self._names(k)}
+        )
+        await self._forget_images()
+
+    def _sandbox(self, spec: SandboxSpec, directory: Path) -> ProcessSandbox:
+        place = ocispec.Place(
+            directory=str(directory.resolve()),
+            cgroup=self._group(spec.id),
+            limits=self._limits,
+            init=machine.INIT if os.path.exists(machine.INIT) else None,
+        )
+        return ProcessSandbox(spec, place, self._runtime, self._mounted, self._bury, self._lost)
+
+    def _group(self, sandbox: str) -> str:
+        return f"{cgroup.root_name(self._instance)}/{sandbox}"
+
+    def _names(self, sandbox: str) -> list[str]:
+        return host_names(self._instance, sandbox)
+
+    def _setup(self, spec: SandboxSpec, directory: Path) -> dict[str, object]:
+        interface = spec.interface and {
+            "names": self._names(spec.id),
+            "mac": spec.interface.mac,
+            "address": spec.interface.address,
+            "gateway": spec.interface.gateway,
+        }
+        return {
+            "id": spec.id,
+            "directory": str(directory.resolve()),
+            "record": str((self._root / "shims" / spec.id).resolve()),
+            "images": str((self._root / "images").resolve()),
+            "cgroup": self._group(spec.id),
+            "v2": cgroup.is_v2(),
+            "memory": spec.memory,
+            "cpu": spec.cpu,
+            "pids": spec.pids,
+            "interface": interface,
+            "files": ocispec.etc_files(spec),
+            "shared_pid": spec.shared_pid,
+            "runtime": machine.command(self._runtime),
+        }
+
+    # -- images ----------------------------------------------------------------------------------------
+
+    async def _mounted(self, image: Image) -> Path:
+        """Mount an image for all, once."""
+        target = self._root.resolve() / "images" / image.path.stem.replace(":", "-")
+        key = str(image.path)
+        waiting = self._images.get(key)
+        if waiting is None or (waiting.done() and (waiting.cancelled() or waiting.exception())):
+            waiting = self._images[key] = asyncio.ensure_future(
+                self._zygote.mount(image.path.resolve(), target)
+            )
+        await asyncio.shield(waiting)
+        return target
+
+    async def _forget_images(self) -> None:
+        for path in [p for p in self._images if not os.path.exists(p)]:
+            del self._images[path]
+            await self._zygote.unmount(self._root.resolve() / "images" / Path(path).stem.replace(":", "-"))
+
+    # -- ends ------------------------------------------------------------------------------------------
+
+    def _lost(self, sandbox: ProcessSandbox) -> None:
+        """A shim died: its containers lost their parent, so they go too. The task is owned by __aexit__."""
+        task = asyncio.create_task(self._bury(sandbox))
+        self._burials.add(task)
+        task.add_done_callback(self._burials.discard)
+
+    async def _bury(self, sandbox: ProcessSandbox) -> None:
+        await self._remove(sandbox.id)
+
+    async def _remove(self, sandbox: str) -> None:
+        self._sandboxes.pop(sandbox, None)
+        await asyncio.to_thread(leftovers.remove, self._root, self._instance, sandbox)

@@ -1,0 +1,120 @@
+"""The daemon's end of one shim's socket: requests with answers, and the states that it tells.
+
+Called by sandbox.py. The protocol is described in node/shim/main.py.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neargate.node.drivers.base import DriverError
+
+VERSION = 1
+_LINE = 16 << 20
+
+
+class ShimGone(DriverError):
+    """The connection has ended: the shim died, or was destroyed."""
+
+
+def connect(directory: Path) -> socket.socket:
+    """Connect to the shim of a directory. Raise OSError if none listens."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(5)
+        connection.connect(f"/proc/self/fd/{fd}/shim.sock")  # a socket's path has 108 characters at most
+        connection.setblocking(False)
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        os.close(fd)
+    return connection
+
+
+class Link:
+    """`told` gets each states message; `gone` is called once when the connection ends by the other side."""
+
+    def __init__(self, told: Callable[[dict[str, Any]], None], gone: Callable[[], None]) -> None:
+        self._told, self._gone = told, gone
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._number = 0
+
+    async def open(self, connection: socket.socket) -> None:
+        """Returns after the first message. Raise DriverError with the shim's cause."""
+        reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=_LINE)
+        try:
+            first = await _message(reader)
+        except BaseException:
+            self._writer.close()
+            raise
+        if first.get("event") != "states":
+            self._writer.close()
+            raise DriverError(str(first.get("error", "the shim speaks another protocol")))
+        if first["version"] != VERSION:
+            self._writer.close()
+            raise DriverError(
+                f"the shim speaks version {first['version']} of the protocol, this daemon {VERSION}"
+            )
+        self._told(first)
+        self._reading = asyncio.create_task(self._read(reader))  # owned: close() cancels and awaits it
+
+    async def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Raise DriverError with the shim's cause, ShimGone if it has gone."""
+        if self._writer is None or self._reading is None or self._reading.done():
+            raise ShimGone("the sandbox is gone")
+        self._number += 1
+        number = self._number
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._writer.write(json.dumps({"id": number, "op": op, **arguments}).encode() + b"\n")
+            return await answer
+        finally:
+            self._waiting.pop(number, None)
+
+    async def close(self) -> None:
+        if self._reading:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading
+            self._reading = None
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                message = await _message(reader)
+                if "event" in message:
+                    self._told(message)
+                    continue
+                waiting = self._waiting.get(message["id"])
+                if waiting is None or waiting.done():
+                    continue
+                if "error" in message:
+                    waiting.set_exception(DriverError(str(message["error"])))
+                else:
+                    waiting.set_result(message["ok"])
+        except ShimGone as error:
+            self._gone()
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ShimGone(str(error)))
+
+
+async def _message(reader: asyncio.StreamReader) -> dict[str, Any]:
+    try:
+        line = await reader.readuntil(b"\n")
+    except (asyncio.IncompleteReadError, OSError):
+        raise ShimGone("the sandbox's shim process has ended") from None
+    message: dict[str, Any] = json.loads(line)
+    return message

@@ -1,0 +1,173 @@
+"""A sandbox of the process tier, seen from the daemon: a link to its shim, and the states that the shim told.
+
+Made by driver.py. Everything that takes a system call of weight happens in the shim (node/shim/main.py).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from neargate.model.sandbox import ContainerSpec, SandboxSpec
+from neargate.node import seccomp
+from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Usage
+from neargate.node.drivers.process import ocispec
+from neargate.node.drivers.process.link import Link, ShimGone
+from neargate.oci.images import Image
+
+log = logging.getLogger(__name__)
+
+
+class ProcessSandbox:
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        place: ocispec.Place,
+        runtime: str,
+        mounted: Callable[[Image], Awaitable[Path]],
+        bury: Callable[["ProcessSandbox"], Awaitable[None]],
+        died: Callable[["ProcessSandbox"], None],
+    ) -> None:
+        """mounted -- where an image is mounted, for all. bury -- removes what a dead shim left. died -- the
+        shim has ended on its own."""
+        self._spec = spec
+        self._place = place
+        self._runtime = runtime
+        self._mounted = mounted
+        self._bury = bury
+        self._died = died
+        self._states: dict[str, ContainerState] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._lost = False
+        self._destroyed = False
+        self.link = Link(self._told, self._shim_gone)
+
+    @property
+    def id(self) -> str:
+        return self._spec.id
+
+    @property
+    def directory(self) -> Path:
+        return Path(self._place.directory)
+
+    @property
+    def states(self) -> Mapping[str, ContainerState]:
+        return MappingProxyType(self._states)
+
+    @property
+    def lost(self) -> bool:
+        return self._lost
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self._watchers.append(changed)
+
+    async def start(self, container: ContainerSpec, image: Image) -> None:
+        lower = await self._mounted(image)
+        config, notes = ocispec.config(self._spec, container, image.config, self._place)
+        for note in notes:
+            log.warning("container %s: %s", container.name, note, extra={"sandbox": self.id})
+        if not config["process"]["args"]:
+            raise DriverError("no command specified")
+        await self._add_seccomp(config, ocispec.capabilities(container))
+        sink = container.log
+        await self.link.ask(
+            "start",
+            name=container.name,
+            runtime_id=container.runtime_id,
+            config=config,
+            image=str(image.path),
+            lower=str(lower),
+            user=container.user if container.user is not None else image.config.user,
+            volumes=ocispec.volumes(container, self._place.directory),
+            volumes_from=container.volumes_from,
+            interactive=container.interactive,
+            log=sink and {"max_buffer_bytes": sink.max_buffer_bytes, "blocking": sink.mode == "blocking"},
+        )
+
+    async def _add_seccomp(self, config: dict[str, Any], capabilities: frozenset[str]) -> None:
+        if self._runtime == "crun":
+            config["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.bpf(capabilities)}
+        else:
+            config["linux"]["seccomp"] = seccomp.oci_profile(capabilities)
+
+    async def signal(self, container: str, signal: int) -> None:
+        try:
+            await self.link.ask("signal", container=container, signal=signal)
+        except ShimGone:
+            return
+
+    async def exec(self, container: str, argv: tuple[str, ...], timeout: float) -> ExecResult:
+        answer = await self.link.ask("exec", container=container, argv=argv, timeout=timeout)
+        return ExecResult(answer["exit_code"], bytes.fromhex(answer["output"]), answer["timed_out"])
+
+    async def usage(self, container: str) -> Usage:
+        answer = await self.link.ask("usage", container=container)
+        counts = (int(answer[name]) for name in ("memory_bytes", "memory_peak_bytes", "pids"))
+        return Usage(float(answer["cpu_seconds"]), *counts)
+
+    def spool(self, container: str) -> Path:
+        return self.directory / "spool" / container
+
+    async def destroy(self) -> None:
+        if self._destroyed:
+            return
+        try:
+            self._destroyed = True
+            await self.link.ask("destroy")
+        except DriverError as error:
+            if not isinstance(error, ShimGone):
+                log.error("sandbox %s: %s; removing it from outside", self.id, error)
+            await self._bury(self)
+        await self.link.close()
+        self._mark_stopped(None)
+
+    # -- what the shim tells ---------------------------------------------------------------------------
+
+    def _told(self, message: dict[str, Any]) -> None:
+        self._states = {name: state_of(state) for name, state in message["states"].items()}
+        self._notify()
+
+    def _shim_gone(self) -> None:
+        """The shim is dead: so are its containers (the driver sees to that)."""
+        if self._destroyed:
+            return
+        self._died(self)
+        self._lose()
+
+    def remember(self, states: dict[str, ContainerState]) -> None:
+        """Of a sandbox found dead: what its shim wrote down last."""
+        self._states = states
+        self._lose()
+
+    def _lose(self) -> None:
+        self._lost = True
+        self._mark_stopped(137)
+        self._notify()
+
+    def _mark_stopped(self, code: int | None) -> None:
+        for name, state in self._states.items():
+            if state.running:
+                self._states[name] = ContainerState(
+                    name, state.runtime_id, False, None, state.started_at, None, code, False, state.restarts
+                )
+
+    def _notify(self) -> None:
+        loop = asyncio.get_running_loop()
+        for changed in self._watchers:
+            loop.call_soon(changed)
+
+
+def state_of(told: Mapping[str, Any]) -> ContainerState:
+    return ContainerState(
+        name=told["name"],
+        runtime_id=told["runtime_id"],
+        running=told["running"],
+        pid=told.get("pid"),
+        started_at=told.get("started_at"),
+        stopped_at=told.get("stopped_at"),
+        exit_code=told.get("exit_code"),
+        oom_killed=told.get("oom_killed", False),
+        restarts=told["restarts"],
+    )

@@ -1,0 +1,104 @@
+"""The daemon's end of the zygote (node/shim/zygote.py): start it, mount images, fork shims.
+
+Called by driver.py. One request at a time on a packet socket; each takes the zygote about a millisecond.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import neargate
+from neargate.node.drivers.base import DriverError, DriverUnavailable
+
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from neargate.node.shim.zygote import main; main()"
+_MESSAGE = 1 << 20
+
+
+class Zygote:
+    def __init__(self, instance: str, images: Path) -> None:
+        self._instance = instance
+        self._images = images
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Raise DriverUnavailable with the cause."""
+        self._images.mkdir(parents=True, exist_ok=True)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            packages = str(Path(neargate.__file__).parents[1])
+            arguments = [f"neargate-{self._instance}", str(theirs.fileno()), str(self._images.resolve())]
+            # -I -S: nothing but the standard library, and none of the user's environment
+            command = [sys.executable, "-I", "-S", "-c", _START, packages, *arguments]
+            environment = {"PATH": os.defpath + ":/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - once, at the start
+                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, cwd="/"
+            )
+        ours.setblocking(False)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            ours.setsockopt(socket.SOL_SOCKET, option, _MESSAGE)
+        self._socket = ours
+        try:
+            await self._answer()
+        except DriverError as error:
+            await self.stop()
+            raise DriverUnavailable(f"process tier: {error}") from None
+
+    async def stop(self) -> None:
+        """Closing the socket ends it; shims stay."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+        if self._process:
+            try:
+                await asyncio.to_thread(self._process.wait, 5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                await asyncio.to_thread(self._process.wait)
+            self._process = None
+
+    async def mount(self, image: Path, target: Path) -> None:
+        await self._ask({"op": "mount", "image": str(image), "target": str(target)})
+
+    async def unmount(self, target: Path) -> None:
+        with contextlib.suppress(DriverError):
+            await self._ask({"op": "unmount", "target": str(target)})
+
+    async def fork(self, setup: dict[str, Any]) -> tuple[int, socket.socket]:
+        """Fork a shim; (pid, first connection to it)."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                answer = await self._ask({"op": "shim", "setup": setup}, theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        ours.setblocking(False)
+        return int(answer["pid"]), ours
+
+    async def _ask(self, request: dict[str, Any], *fds: int) -> dict[str, Any]:
+        async with self._one_at_a_time:
+            if self._socket is None:
+                raise DriverError("the process tier is closed")
+            data = json.dumps(request).encode()
+            socket.send_fds(self._socket, [data], fds)
+            # shielded: an answer left unread would be taken for the next request's
+            return await asyncio.shield(self._answer())
+
+    async def _answer(self) -> dict[str, Any]:
+        assert self._socket
+        loop = asyncio.get_running_loop()
+        data = await loop.sock_recv(self._socket, _MESSAGE)
+        if not data:
+            raise DriverError("its zygote process has ended; see the daemon's standard error")
+        answer: dict[str, Any] = json.loads(data)
+        if "error" in answer:
+            raise DriverError(str(answer["error"]))
+        return answer

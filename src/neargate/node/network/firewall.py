@@ -1,0 +1,75 @@
+"""The firewall table of one daemon: NAT for its tasks, and what tasks must not reach. Called by drivers/process.
+
+One table `inet neargate_<instance>`, made whole in one transaction. Interfaces are matched by the daemon's prefix, so
+a task's start and end touch no rule. Security groups get their chain in `forward`.
+"""
+
+import asyncio
+
+from neargate.node.network.interface import prefix
+
+
+class FirewallError(Exception):
+    """nft refused; the message is its own."""
+
+
+def table_name(instance: str) -> str:
+    return f"neargate_{instance}"
+
+
+def rules(instance: str, vpc_cidr: str) -> str:
+    """The table, as nft reads it.
+
+    Sources are checked against the routes (a task owns one address). Tasks reach nothing of the host itself (the
+    door included) but answers and echo, no other daemon's tasks, and no link-local service (a cloud's metadata).
+    """
+    ours = f'"{prefix(instance)}*"'
+    return f"""
+table inet {table_name(instance)}
+delete table inet {table_name(instance)}
+table inet {table_name(instance)} {{
+  chain spoofed {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname {ours} fib saddr . iif oif missing drop
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname {ours} jump to_host
+  }}
+  chain to_host {{
+    ct state established,related accept
+    icmp type echo-request accept
+    drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname {ours} oifname {ours} accept
+    iifname {ours} oifname "ng*" drop
+    iifname {ours} ip daddr 169.254.0.0/16 drop
+    oifname {ours} ct state established,related accept
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    iifname {ours} ip saddr {vpc_cidr} ip daddr != {vpc_cidr} masquerade
+  }}
+}}
+"""
+
+
+async def _nft(text: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "nft", "-f", "-",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _out, errors = await process.communicate(text.encode())
+    if process.returncode:
+        raise FirewallError(errors.decode(errors="replace").strip())
+
+
+async def install(instance: str, vpc_cidr: str) -> None:
+    await _nft(rules(instance, vpc_cidr))
+
+
+async def remove(instance: str) -> None:
+    name = table_name(instance)
+    await _nft(f"table inet {name}\ndelete table inet {name}\n")

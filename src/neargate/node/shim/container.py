@@ -1,0 +1,246 @@
+"""One container inside a shim: its root, its bundle, its streams, its end.
+
+Called by main.py. Order: prepare -> command -> started | failed -> ended -> (prepare again: fresh root, restarts + 1).
+"""
+
+import json
+import os
+import socket
+import time
+from typing import Any
+
+from neargate.node import cgroup, spool
+from neargate.node.shim import files, kernel, users
+
+PIPE_BYTES = 256 * 1024
+_F_SETPIPE_SZ = 1031
+
+
+class StartError(Exception):
+    """The cause, as Docker words it."""
+
+
+class Container:
+    def __init__(self, setup: dict[str, Any], name: str) -> None:
+        self.name = name
+        self._setup = setup
+        self.directory = f"{setup['directory']}/c/{name}"
+        self.root = f"{self.directory}/root"
+        self.state: dict[str, Any] = {"name": name, "running": False, "restarts": -1}
+        self.group = cgroup.Group(f"{setup['cgroup']}/{name}", setup["v2"])
+        self.writer: spool.SpoolWriter | None = None
+        self.streams: dict[int, int] = {}
+        """Read ends: descriptor -> stream."""
+        self.stdin = -1
+        self.process: dict[str, Any] = {}
+        self.mounts: list[dict[str, Any]] = []
+        self._mounted = False
+        self._tty: socket.socket | None = None
+        self._log: dict[str, Any] | None = None
+
+    # -- start -----------------------------------------------------------------------------------------
+
+    def prepare(self, request: dict[str, Any], pid_namespace: str | None, siblings: dict[str, Any]) -> None:
+        """Mount a fresh root and write the bundle. Raise StartError."""
+        config = request["config"]
+        self._log = request["log"]
+        self.clean()
+        files.remove_tree(self.directory)
+        for part in ("upper", "work", "root"):
+            os.makedirs(f"{self.directory}/{part}")  # noqa: PTH103
+        try:
+            self._mount_root(request["image"], request["lower"])
+            self._finish_config(config, request, pid_namespace, siblings)
+        except users.UserError as error:
+            raise StartError(str(error)) from None
+        except OSError as error:
+            raise StartError(f"{error.strerror}: {error.filename or 'root file system'}") from None
+        self.process = config["process"]
+        self.mounts = request["volumes"]
+        files.write(f"{self.directory}/config.json", json.dumps(config), 0o600)
+        self.state["runtime_id"] = request["runtime_id"]
+
+    def _mount_root(self, image: str, lower: str) -> None:
+        if not os.path.ismount(lower):  # forked by an earlier daemon's zygote, which had no such image yet
+            os.makedirs(lower, exist_ok=True)  # noqa: PTH103
+            kernel.mount_erofs(image, lower)
+        paths = (files.overlay_path(p) for p in (lower, f"{self.directory}/upper", f"{self.directory}/work"))
+        # volatile: the upper layer dies with the container, so nobody needs its fsyncs
+        options = "lowerdir={},upperdir={},workdir={},volatile".format(*paths)
+        kernel.mount("overlay", self.root, "overlay", kernel.MS_NODEV, options)
+        self._mounted = True
+
+    def _finish_config(
+        self,
+        config: dict[str, Any],
+        request: dict[str, Any],
+        pid_namespace: str | None,
+        siblings: dict[str, Any],
+    ) -> None:
+        """What only the owner of the mounts and namespaces knows."""
+        process = config["process"]
+        user = users.resolve(self.root, request["user"])
+        home = user.pop("home")
+        process["user"] = user
+        if not any(entry.startswith("HOME=") for entry in process["env"]):
+            process["env"].append(f"HOME={home}")
+        for entry in config["linux"]["namespaces"]:
+            if entry["type"] == "network":
+                entry["path"] = f"/proc/{os.getpid()}/ns/net"
+            if entry["type"] == "pid" and pid_namespace:
+                entry["path"] = pid_namespace
+        for source, readonly in request["volumes_from"]:
+            other = siblings.get(source)
+            for mount in other.mounts if other else ():
+                options = [o for o in mount["options"] if o not in ("ro", "rw")]
+                readonly_now = readonly or "ro" in mount["options"]
+                volume = {**mount, "options": [*options, "ro" if readonly_now else "rw"]}
+                request["volumes"].append(volume)
+        own = {m["destination"] for m in config["mounts"]}
+        config["mounts"] += [m for m in request["volumes"] if m["destination"] not in own]
+        for mount in request["volumes"]:
+            os.makedirs(mount["source"], mode=0o755, exist_ok=True)  # noqa: PTH103
+        self._make_cwd(process["cwd"])
+
+    def _make_cwd(self, cwd: str) -> None:
+        try:
+            kernel.make_directories(self.root, cwd)
+        except OSError as error:
+            raise StartError(f"mkdir {cwd}: {(error.strerror or '').lower()}") from None
+
+    def stdio(self, request: dict[str, Any]) -> tuple[list[tuple[int, int]], list[str], list[int]]:
+        """(descriptor, target) pairs for the runtime, its extra arguments, what to close after the spawn."""
+        process = self.process
+        if process.get("terminal"):
+            directory = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            path = f"/proc/{os.getpid()}/fd/{directory}/tty"  # a socket's path has 108 characters at most
+            self._tty = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            self._tty.bind(path)
+            self._tty.listen(1)
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            return [(null, 0), (null, 1), (null, 2)], ["--console-socket", path], [null, directory]
+        outputs = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]
+        self.streams = {outputs[0][0]: spool.STDOUT, outputs[1][0]: spool.STDERR}
+        if request["interactive"]:
+            stdin, self.stdin = os.pipe2(os.O_CLOEXEC)
+        else:
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        writes = [stdin, outputs[0][1], outputs[1][1]]
+        return [(fd, target) for target, fd in enumerate(writes)], [], writes
+
+    def started(self) -> None:
+        """The runtime succeeded."""
+        if self._tty:
+            connection, _ = self._tty.accept()
+            _data, fds, _flags, _address = socket.recv_fds(connection, 4096, 1)
+            connection.close()
+            self._tty.close()
+            self._tty = None
+            self.streams = {fds[0]: spool.STDOUT}
+        for fd in self.streams:
+            os.set_blocking(fd, False)
+        log = self._log
+        if log is not None:
+            limit, blocking = log["max_buffer_bytes"], log["blocking"]
+            if self.writer is None:
+                directory = f"{self._setup['directory']}/spool/{self.name}"
+                self.writer = spool.SpoolWriter(directory, limit, blocking)
+            else:
+                self.writer.reconfigure(limit, blocking)
+                self.writer.reopen()
+        restarts = self.state["restarts"] + 1
+        self.state = {
+            "name": self.name,
+            "runtime_id": self.state["runtime_id"],
+            "running": True,
+            "pid": int(files.read(f"{self.directory}/pid")),
+            "started_at": time.time(),
+            "restarts": restarts,
+        }
+
+    def failed(self) -> str:
+        """The runtime did not succeed: its cause, in Docker's words. Undoes `prepare`."""
+        cause = runtime_error(f"{self.directory}/runtime.log", self.process.get("args", [""])[0])
+        for fd in self.streams:
+            os.close(fd)
+        self.streams = {}
+        if self._tty:
+            self._tty.close()
+            self._tty = None
+        self.clean()
+        return cause
+
+    # -- running ---------------------------------------------------------------------------------------
+
+    @property
+    def held_back(self) -> bool:
+        return self.writer is not None and self.writer.full
+
+    def read_stream(self, fd: int) -> bool:
+        """Take one read's worth. False once the stream has closed."""
+        try:
+            data = os.read(fd, spool.READ_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:  # EIO: the terminal's other side is gone
+            data = b""
+        stream = self.streams[fd]
+        if data:
+            if self.writer:
+                self.writer.feed(stream, data)
+            return True
+        os.close(fd)
+        del self.streams[fd]
+        if self.writer:
+            self.writer.close_stream(stream)
+            if not self.streams:
+                self.writer.finish()
+        return False
+
+    # -- end -------------------------------------------------------------------------------------------
+
+    def ended(self, status: int) -> None:
+        """The first process has ended with a wait status; `state` says so from here on."""
+        code = os.waitstatus_to_exitcode(status)
+        code = 128 - code if code < 0 else code
+        self.state |= {
+            "running": False,
+            "pid": None,
+            "stopped_at": time.time(),
+            "exit_code": code,
+            "oom_killed": code == 137 and self.group.oom_kills() > 0,
+            "usage": self.group.usage(),
+        }
+
+    def clean(self) -> None:
+        """Give back what the last run held: processes, group, runtime's state, root."""
+        self.group.kill()
+        self.group.remove()
+        if self.state.get("runtime_id"):
+            files.remove_tree(f"{self._setup['directory']}/rt/{self.state['runtime_id']}")
+        if self.stdin >= 0:
+            os.close(self.stdin)
+            self.stdin = -1
+        if self._mounted:
+            kernel.umount(self.root)
+            self._mounted = False
+
+
+def runtime_error(path: str, program: str) -> str:
+    """The cause out of crun's or runc's JSON log, as Docker words it."""
+    message = ""
+    for line in files.read(path).splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("level") == "error":
+            message = str(entry.get("msg", ""))
+    message = message.rpartition("unable to start container process: ")[2] or message
+    if message.startswith("executable file `") and "not found in $PATH" in message:
+        return f'exec: "{program}": executable file not found in $PATH'
+    if message.startswith("open executable: ") or message.startswith("exec format error"):
+        cause = message.partition(": ")[2].lower() or "exec format error"
+        cause = "permission denied" if cause == "operation not permitted" else cause
+        return f'exec: "{program}": {cause}'
+    return message or "the runtime ended without a cause"

@@ -1,0 +1,76 @@
+"""Small file helpers of the shim: atomic writes, and the removal of trees that a container filled.
+
+Called by main.py and container.py. (pathlib, shutil and tempfile would each cost a shim more than its own code.)
+"""
+
+import os
+
+
+def write(path: str, text: str, mode: int = 0o644) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        data = text.encode(errors="surrogateescape")
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+
+
+def replace(path: str, text: str) -> None:
+    """Write so that a reader sees the old or the new text, whoever is killed when."""
+    write(path + ".new", text, 0o600)
+    os.rename(path + ".new", path)  # noqa: PTH104
+
+
+def read(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return ""
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all in it, never following a link. What is missing is fine."""
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        os.unlink(path)  # noqa: PTH108
+        return
+    try:
+        _empty(top)
+    finally:
+        os.close(top)
+    os.rmdir(path)  # noqa: PTH106
+
+
+def _empty(top: int) -> None:
+    # Iterative: a container may have nested directories as deep as it liked.
+    stack = [(os.dup(top), "")]
+    while stack:
+        here, name = stack[-1]
+        deeper = ""
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    deeper = entry.name
+                    break
+                os.unlink(entry.name, dir_fd=here)
+        if deeper:
+            if len(stack) > 200:  # bring it up instead of holding ever more descriptors
+                os.rename(deeper, f".ng{os.urandom(8).hex()}", src_dir_fd=here, dst_dir_fd=top)
+                continue
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            stack.append((os.open(deeper, flags, dir_fd=here), deeper))
+            continue
+        os.close(here)
+        stack.pop()
+        if stack:
+            os.rmdir(name, dir_fd=stack[-1][0])
+
+
+def overlay_path(path: str) -> str:
+    """A path as a value among overlay's mount options."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

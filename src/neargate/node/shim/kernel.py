@@ -1,0 +1,138 @@
+"""The few system calls that Python 3.11 lacks: mounts, namespaces, subreaper, path resolution inside a root.
+
+Called by the zygote and the shims. Each raises OSError with the path in question.
+"""
+
+import ctypes
+import os
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_BIND, MS_REC = 4096, 16384
+MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
+MNT_DETACH = 2
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS = 0x10, 0x02
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
+_OPENAT2 = 437  # the same number on every architecture
+_LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
+_LO_FLAGS = 1 | 4  # read-only, autoclear: the device goes with its mount
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+]
+_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+_libc.syscall.restype = ctypes.c_long
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return result
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    arguments = (source.encode(), target.encode(), kind.encode() if kind else None, flags, data.encode())
+    _check(_libc.mount(*arguments), target)
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    _check(_libc.umount2(target.encode(), flags), target)
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), "unshare")
+
+
+def become_subreaper() -> None:
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
+
+
+def set_name(name: str) -> None:
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    _libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)
+
+
+def open_in_root(root_fd: int, path: str, flags: int) -> int:
+    """Open `path` as a process chrooted into root_fd would: no symlink leads out of it."""
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    name = ctypes.c_char_p(path.encode(errors="surrogateescape"))
+    return _check(_libc.syscall(_OPENAT2, root_fd, name, ctypes.byref(how), ctypes.sizeof(how)), path)
+
+
+def make_directories(root: str, path: str) -> None:
+    """Make `path` inside `root` if it is missing; never follows a link out of it. Raise OSError."""
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        here = ""
+        for part in path.split("/"):
+            if part in ("", "."):
+                continue
+            parent, here = here, f"{here}/{part}"
+            try:
+                os.close(open_in_root(root_fd, here, os.O_PATH | os.O_DIRECTORY))
+            except FileNotFoundError:
+                above = open_in_root(root_fd, parent or "/", os.O_PATH | os.O_DIRECTORY)
+                try:
+                    os.mkdir(part, 0o755, dir_fd=above)
+                finally:
+                    os.close(above)
+    finally:
+        os.close(root_fd)
+
+
+def mount_erofs(image: str, target: str) -> None:
+    """Mount an EROFS file read-only: straight from the file, or by a loop device on kernels before 6.12."""
+    flags = MS_RDONLY | MS_NODEV
+    try:
+        mount(image, target, "erofs", flags)
+    except OSError as error:
+        if error.errno != 15:  # ENOTBLK: this kernel wants a block device
+            raise
+        device, fd = _loop_device(image)
+        try:
+            mount(device, target, "erofs", flags)
+        finally:
+            os.close(fd)
+
+
+def _loop_device(image: str) -> tuple[str, int]:
+    import fcntl  # only old kernels come here
+
+    class Config(ctypes.Structure):
+        _fields_ = [
+            ("fd", ctypes.c_uint32),
+            ("block_size", ctypes.c_uint32),
+            ("info", ctypes.c_uint8 * 232),
+            ("reserved", ctypes.c_uint64 * 8),
+        ]
+
+    backing = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for _ in range(64):  # another process may take the free one first
+            device = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
+            fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+            config = Config(backing, 0)
+            config.info[52] = _LO_FLAGS  # lo_flags of struct loop_info64
+            try:
+                fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
+                return device, fd
+            except OSError as error:
+                os.close(fd)
+                if error.errno != 16:
+                    raise
+    finally:
+        os.close(backing)
+        os.close(control)
+    raise OSError(16, "no free loop device", image)

@@ -1,0 +1,443 @@
+"""The shim of one sandbox: parent of its containers, owner of its namespaces, writer of its logs.
+
+Forked by zygote.py. One thread, one epoll loop, so nothing here may wait for a container. It outlives the daemon
+and speaks to whoever connects to `<directory>/shim.sock`: a line of JSON per message.
+
+    -> {"id", "op": start|signal|exec|usage|destroy, ...}      <- {"id", "ok": {...}} | {"id", "error": "cause"}
+    <- {"event": "states", "version", "id", "states": {name: state}}      at connection and after each change
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from neargate.node import cgroup
+from neargate.node.network.interface import Interface
+from neargate.node.network.rtnetlink import RtNetlink
+from neargate.node.shim import files, kernel
+from neargate.node.shim.container import Container, StartError
+from neargate.node.shim.execs import Exec
+from neargate.node.shim.peers import Peer
+
+VERSION = 1
+_POLL_WHILE_HELD = 0.02
+
+
+def run(connection: socket.socket, setup: dict[str, Any]) -> None:
+    """Own the sandbox of `setup` until it is destroyed. In the forked child; never returns to the zygote's loop."""
+    shim = Shim(setup)
+    try:
+        shim.open()
+    except OSError as error:
+        peer = Peer(connection)
+        peer.send({"event": "failed", "error": str(error)})
+        shim.unmake()
+        return
+    shim.add_peer(connection)
+    shim.loop()
+
+
+class Shim:
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.setup = setup
+        self.containers: dict[str, Container] = {}
+        self.group = cgroup.Group(setup["cgroup"], setup["v2"])
+        self.waiting: dict[int, Callable[[int], None]] = {}
+        """Children whose end somebody waits for, beside the containers."""
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._peers: dict[int, Peer] = {}
+        self._held: set[int] = set()
+        self._orphans: dict[int, int] = {}
+        self._interface: Interface | None = None
+        self._listener: socket.socket | None = None
+        self._pause = 0
+        self._quota_set = False
+        self._done = False
+
+    # -- set-up ----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make everything that the sandbox is. Raise OSError."""
+        os.setsid()
+        kernel.set_name("neargate-shim")
+        gc.unfreeze()
+        self._standard_streams()
+        self._signals()
+        files.replace(self.setup["record"], json.dumps(self._record()))
+        kernel.become_subreaper()
+        host = RtNetlink()
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
+        kernel.mount("none", self.setup["images"], None, kernel.MS_SLAVE)
+        self._network(host)
+        self.group.make()
+        self.group.limit(self.setup["memory"], self.setup["pids"], self.setup["cpu"])
+        for name, text in self.setup["files"].items():
+            files.write(f"{self.setup['directory']}/{name}", text)
+        if self.setup["shared_pid"]:
+            self._pause = self._pid_namespace()
+        self._listen()
+        self._persist()
+
+    def _record(self) -> dict[str, Any]:
+        started = files.read("/proc/self/stat").rpartition(")")[2].split()[19]
+        return {"pid": os.getpid(), "started": started, "directory": self.setup["directory"]}
+
+    def _standard_streams(self) -> None:
+        null = os.open("/dev/null", os.O_RDWR)
+        errors = os.open(f"{self.setup['directory']}/shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for fd, target in ((null, 0), (null, 1), (errors, 2)):
+            os.dup2(fd, target)
+        os.close(null)
+        os.close(errors)
+
+    def _signals(self) -> None:
+        receive, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._watch(receive, self._reap)
+
+    def _network(self, host: RtNetlink) -> None:
+        self._interface = Interface(host, RtNetlink())
+        self._interface.loopback()
+        files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+        wanted = self.setup["interface"]
+        if wanted:
+            self._interface.bring_up(
+                wanted["names"], os.getpid(), wanted["mac"], wanted["address"], wanted["gateway"]
+            )
+
+    def _pid_namespace(self) -> int:
+        """The pause process: first in the namespace that the containers share; reaps what they leave."""
+        read, write = os.pipe2(os.O_CLOEXEC)
+        between = os.fork()
+        if not between:
+            kernel.unshare(kernel.CLONE_NEWPID)
+            pause = os.fork()
+            if pause:
+                os.write(write, str(pause).encode())
+                os._exit(0)
+            signal.set_wakeup_fd(-1)
+            os.closerange(3, 1024)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            while True:
+                signal.pause()
+        os.close(write)
+        os.waitpid(between, 0)
+        pid = int(os.read(read, 32))
+        os.close(read)
+        return pid
+
+    def _listen(self) -> None:
+        directory = os.open(self.setup["directory"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            os.unlink("shim.sock", dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        self._listener.bind(
+            f"/proc/self/fd/{directory}/shim.sock"
+        )  # a socket's path has 108 characters at most
+        self._listener.listen(8)
+        self._listener.setblocking(False)
+        os.close(directory)
+        self._watch(self._listener.fileno(), self._accept)
+
+    # -- loop ------------------------------------------------------------------------------------------
+
+    def loop(self) -> None:
+        while not self._done:
+            for fd, _events in self._epoll.poll(self._patience(), 64):
+                handler = self._handlers.get(fd)
+                if handler:
+                    handler(fd)
+            self._run_timers()
+
+    def _patience(self) -> float:
+        if self._held:
+            return _POLL_WHILE_HELD
+        return max(0.0, min(t for t, _ in self.timers) - time.monotonic()) if self.timers else -1
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        due = [entry for entry in self.timers if entry[0] <= now]
+        for entry in due:
+            self.timers.remove(entry)
+            entry[1]()
+        for fd in list(self._held):
+            container = self._of_stream(fd)
+            if container is None or not container.held_back:
+                self._held.discard(fd)
+                self._epoll.modify(fd, select.EPOLLIN)
+
+    def _watch(self, fd: int, handler: Callable[[int], None]) -> None:
+        self._handlers[fd] = handler
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        self._handlers.pop(fd, None)
+        self._held.discard(fd)
+        try:
+            self._epoll.unregister(fd)
+        except OSError:
+            return
+
+    def watch(self, fd: int, handler: Callable[[int], None]) -> None:
+        self._watch(fd, handler)
+
+    def _accept(self, _fd: int) -> None:
+        assert self._listener
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        self.add_peer(connection)
+
+    def add_peer(self, connection: socket.socket) -> None:
+        peer = Peer(connection)
+        self._peers[connection.fileno()] = peer
+        self._watch(connection.fileno(), self._receive)
+        peer.send(self._told())
+
+    def _receive(self, fd: int) -> None:
+        peer = self._peers[fd]
+        for request in peer.receive():
+            try:
+                self._answer(peer, request)
+            except Exception as error:  # one bad request must not take the sandbox down
+                sys.excepthook(*sys.exc_info())
+                peer.send({"id": request.get("id"), "error": f"{type(error).__name__}: {error}"})
+        if peer.closed:
+            self.unwatch(fd)
+            del self._peers[fd]
+            peer.close()
+
+    def _told(self) -> dict[str, Any]:
+        states = {c.name: c.state for c in self.containers.values() if c.state["restarts"] >= 0}
+        return {"event": "states", "version": VERSION, "id": self.setup["id"], "states": states}
+
+    def _persist(self) -> None:
+        files.replace(f"{self.setup['directory']}/states.json", json.dumps(self._told()))
+
+    def _changed(self) -> None:
+        self._persist()
+        told = self._told()
+        for peer in self._peers.values():
+            peer.send(told)
+
+    # -- requests --------------------------------------------------------------------------------------
+
+    def _answer(self, peer: Peer, request: dict[str, Any]) -> None:
+        number = request["id"]
+
+        def done(error: str | None, answer: dict[str, Any] | None = None) -> None:
+            peer.send(
+                {"id": number, "error": error} if error is not None else {"id": number, "ok": answer or {}}
+            )
+
+        match request["op"]:
+            case "start":
+                self._start(request, done)
+            case "signal":
+                self._signal(request["container"], request["signal"])
+                done(None)
+            case "exec":
+                self._exec(request, done)
+            case "usage":
+                self._usage(request["container"], done)
+            case "destroy":
+                self._destroy()
+                done(None)
+                self._leave()
+            case other:
+                done(f"no such operation: {other}")
+
+    def _start(self, request: dict[str, Any], done: Callable[..., None]) -> None:
+        name = request["name"]
+        container = self.containers.setdefault(name, Container(self.setup, name))
+        if container.state["running"]:
+            return done("it is running already")
+        for fd in list(container.streams):  # what the last run has not been read out yet
+            self._drain(container, fd)
+        namespace = f"/proc/{self._pause}/ns/pid" if self._pause else None
+        try:
+            container.prepare(request, namespace, self.containers)
+        except StartError as error:
+            container.clean()
+            return done(str(error))
+        pairs, extra, to_close = container.stdio(request)
+        here = container.directory
+        argv = [
+            *self.setup["runtime"],
+            "--root",
+            f"{self.setup['directory']}/rt",
+            "--log",
+            f"{here}/runtime.log",
+        ]
+        argv += ["--log-format", "json", "run", "--detach", "--bundle", here, "--pid-file", f"{here}/pid"]
+        pid = self.spawn([*argv, *extra, request["runtime_id"]], pairs)
+        for fd in to_close:
+            os.close(fd)
+
+        def ended(status: int) -> None:
+            if status:
+                return done(container.failed())
+            container.started()
+            for fd in container.streams:
+                self._watch(fd, self._log)
+            if not self._quota_set:
+                self.group.quota(self.setup["cpu"])
+                self._quota_set = True
+            self._changed()
+            done(None)
+            early = self._orphans.pop(container.state["pid"], None)
+            if early is not None:
+                self._ended(container, early)
+
+        self.waiting[pid] = ended
+
+    def spawn(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
+        """Start a helper process with these descriptors; its end is reported to `waiting`."""
+        actions = [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in pairs]
+        default = [signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGXFSZ]
+        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsigdef=default)
+
+    def _signal(self, name: str, number: int) -> None:
+        container = self.containers.get(name)
+        if not container or not container.state["running"]:
+            return
+        if number == signal.SIGKILL:
+            container.group.kill()
+        else:
+            os.kill(container.state["pid"], number)  # not reaped yet, so the number is still its own
+
+    def _exec(self, request: dict[str, Any], done: Callable[..., None]) -> None:
+        container = self.containers.get(request["container"])
+        if not container or not container.state["running"]:
+            return done("container is not running")
+        Exec(self, container, request, done).start()
+
+    def _usage(self, name: str, done: Callable[..., None]) -> None:
+        container = self.containers.get(name)
+        if not container:
+            return done("no such container")
+        done(None, container.group.usage() if container.state["running"] else container.state.get("usage"))
+
+    # -- what happens ----------------------------------------------------------------------------------
+
+    def _reap(self, fd: int) -> None:
+        try:
+            os.read(fd, 4096)
+        except BlockingIOError:
+            pass
+        ended = {}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if not pid:
+                break
+            ended[pid] = status
+        self._orphans |= ended
+        for pid in ended:
+            if pid in self.waiting and pid in self._orphans:
+                self.waiting.pop(pid)(self._orphans.pop(pid))
+        for container in self.containers.values():
+            pid = container.state.get("pid") or 0
+            if container.state["running"] and pid in self._orphans:
+                self._ended(container, self._orphans.pop(pid))
+        if not self.waiting:
+            self._orphans.clear()
+
+    def _ended(self, container: Container, status: int) -> None:
+        for fd in list(container.streams):
+            self._drain(container, fd, keep=True)
+        container.ended(status)
+        self._changed()
+        container.clean()
+
+    def _of_stream(self, fd: int) -> Container | None:
+        return next((c for c in self.containers.values() if fd in c.streams), None)
+
+    def _log(self, fd: int) -> None:
+        container = self._of_stream(fd)
+        if container is None:
+            return self.unwatch(fd)
+        if container.held_back:
+            self._held.add(fd)
+            self._epoll.modify(fd, 0)
+            return
+        if len(container.streams) and not container.read_stream(fd):
+            self._handlers.pop(fd, None)  # closed, which unregistered it
+            self._held.discard(fd)
+
+    def _drain(self, container: Container, fd: int, keep: bool = False) -> None:
+        """Read what is in the pipe now. `keep`: somebody may still hold it open."""
+        ready = select.poll()
+        ready.register(fd, select.POLLIN)
+        while ready.poll(0) and not container.held_back:
+            if not container.read_stream(fd):
+                self._handlers.pop(fd, None)
+                self._held.discard(fd)
+                return
+        if not keep:
+            self.unwatch(fd)
+            os.close(fd)
+            stream = container.streams.pop(fd)
+            if container.writer:
+                container.writer.close_stream(stream)
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def _destroy(self) -> None:
+        """Kill and remove everything; what takes time (files) is left for `_leave`."""
+        running = [c for c in self.containers.values() if c.state["running"]]
+        self.group.kill()
+        if self._pause:
+            os.kill(self._pause, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while any(c.state["running"] for c in running) and time.monotonic() < deadline:
+            self._reap_wait()
+        for container in self.containers.values():
+            for fd in list(container.streams):
+                self._drain(container, fd)
+            if container.writer:
+                container.writer.finish()
+        self.unmake()
+
+    def _reap_wait(self) -> None:
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            time.sleep(0.002)
+        self._reap(next(iter(self._handlers)))
+
+    def unmake(self) -> None:
+        """Remove group, interface, record and socket."""
+        for _ in range(200):
+            if self.group.remove():
+                break
+            time.sleep(0.002)
+        if self._interface:
+            self._interface.remove()
+        for path in (f"{self.setup['directory']}/shim.sock", self.setup["record"]):
+            try:
+                os.unlink(path)  # noqa: PTH108
+            except FileNotFoundError:
+                continue
+
+    def _leave(self) -> None:
+        for name in ("c", "rt", "volumes", "states.json", "shim.log", *self.setup["files"]):
+            files.remove_tree(f"{self.setup['directory']}/{name}")
+        self._done = True

@@ -1,0 +1,69 @@
+"""Who a container runs as: `user[:group]`, names or numbers, by the image's own /etc/passwd and /etc/group.
+
+Called by container.py with the mounted root. The files are the image's, so hostile: read inside the root, bounded.
+"""
+
+import os
+
+from neargate.node.shim.kernel import open_in_root
+
+_LIMIT = 1024 * 1024
+_MAX_ID = (1 << 31) - 1
+
+
+class UserError(Exception):
+    """The message is Docker's."""
+
+
+def resolve(root: str, user: str) -> dict[str, object]:
+    """OCI `process.user`, and the home directory as `home`. Empty: root. Raise UserError."""
+    passwd, group = _table(root, "/etc/passwd"), _table(root, "/etc/group")
+    name, _, group_name = (user or "0").partition(":")
+    entry = next((e for e in passwd if len(e) >= 6 and e[0] == name), None)
+    if entry is None and name.isascii() and name.isdigit():
+        entry = next((e for e in passwd if len(e) >= 6 and e[2] == name), None)
+        uid, gid = _number(name), _number(entry[3]) if entry else 0
+    elif entry is None:
+        raise UserError(f"unable to find user {name}: no matching entries in passwd file")
+    else:
+        uid, gid = _number(entry[2]), _number(entry[3])
+    extra = [_number(g[2]) for g in group if len(g) >= 4 and entry and entry[0] in g[3].split(",")]
+    if group_name:
+        gid, extra = _group(group, group_name), []
+    home = entry[5] if entry else "/"
+    return {"uid": uid, "gid": gid, "additionalGids": sorted({gid, *extra}), "home": home or "/"}
+
+
+def _group(table: list[list[str]], name: str) -> int:
+    for entry in table:
+        if len(entry) >= 3 and entry[0] == name:
+            return _number(entry[2])
+    if name.isascii() and name.isdigit():
+        return _number(name)
+    raise UserError(f"unable to find group {name}: no matching entries in group file")
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > _MAX_ID:
+        raise UserError(f"uids and gids must be in range 0-{_MAX_ID}")
+    return int(text)
+
+
+def _table(root: str, path: str) -> list[list[str]]:
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return []
+    finally:
+        os.close(root_fd)
+    try:
+        data = b""
+        while len(data) < _LIMIT and (more := os.read(fd, _LIMIT - len(data))):
+            data += more
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
+    lines = data.decode(errors="replace").splitlines()
+    return [line.split(":") for line in lines if line and not line.startswith("#")]
