@@ -209,7 +209,9 @@ class LogCursor(Part, frozen=True, kw_only=True, omit_defaults=True):
     offset: int = 0
     """Byte offset in the spool of the first frame that is not wholly delivered."""
     skip: int = 0
-    """Lines of that frame already delivered."""
+    """Lines, from that frame on, already delivered."""
+    ended: bool = False
+    """The spool is delivered whole and closed: the cursor may be forgotten some days later."""
 
 
 class LogBatch(Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -219,6 +221,8 @@ class LogBatch(Part, frozen=True, kw_only=True, omit_defaults=True):
     events: tuple[LogEvent, ...]
     cursor: LogCursor
     """Where the spool stands once these events are stored."""
+    after: LogCursor | None = None
+    """Where it stood before. Kept only if the store agrees: what was kept already is not kept twice."""
 
 
 def as_json(record: msgspec.Struct) -> bytes:

@@ -17,8 +17,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             seq BIGINT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL,
             deleted INTEGER NOT NULL)""",
         "CREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
+        # Log lines are bytes: text columns of other databases refuse NUL, which a container may write.
         """CREATE TABLE log_event (
             stream BIGINT NOT NULL, ts BIGINT NOT NULL, seq BIGINT NOT NULL, ingested BIGINT NOT NULL,
-            message TEXT NOT NULL, PRIMARY KEY (stream, ts, seq))""",
+            message BYTEA NOT NULL, PRIMARY KEY (stream, ts, seq))""",
+        """CREATE TABLE log_stream (
+            log_group BIGINT NOT NULL, name TEXT NOT NULL, stream BIGINT NOT NULL UNIQUE,
+            created BIGINT NOT NULL, first_ts BIGINT NOT NULL, last_ts BIGINT NOT NULL,
+            ingested BIGINT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (log_group, name))""",
+        "CREATE INDEX log_stream_recent ON log_stream (log_group, last_ts, name)",
+        """CREATE TABLE log_cursor (
+            runtime_id TEXT NOT NULL PRIMARY KEY, spool_offset BIGINT NOT NULL, skip BIGINT NOT NULL,
+            ended BIGINT NOT NULL)""",
+        # Streams that were deleted: their events go in slices.
+        "CREATE TABLE log_garbage (stream BIGINT NOT NULL PRIMARY KEY)",
     ),
 )
