@@ -14,6 +14,17 @@ from pathlib import Path
 from typing import Any
 
 PROFILE = Path("/usr/share/containers/seccomp.json")
+# Debian's profile is podman's, which lets a container make namespaces and mounts of its own (for rootless podman in
+# podman). Docker's, and so Fargate's, does not without CAP_SYS_ADMIN; nor do keyrings, which are not namespaced.
+_NAMESPACES = frozenset(
+    (
+        "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root",
+        "setns", "umount", "umount2", "unshare", "clone", "clone3",
+    )
+)  # fmt: skip
+_NEVER = frozenset(("add_key", "keyctl", "request_key", "pidfd_getfd"))
+_CLONE_NEW_ANY = 0x7E020000
+_AF_VSOCK = 40
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -27,11 +38,31 @@ def _applies(rule: dict[str, Any], capabilities: frozenset[str], architecture: s
     wanted, unwanted = rule.get("includes") or {}, rule.get("excludes") or {}
     if wanted.get("arches") and architecture not in wanted["arches"]:
         return False
-    if not set(wanted.get("caps") or ()) <= capabilities or wanted.get("minKernel", "0") > "4.8":
+    if not set(wanted.get("caps") or ()) <= capabilities:
         return False
     return architecture not in (unwanted.get("arches") or ()) and not (
         set(unwanted.get("caps") or ()) & capabilities
     )
+
+
+def _as_docker(capabilities: frozenset[str]) -> list[dict[str, Any]]:
+    """Rules in which Docker's profile differs; they take their calls out of the file's."""
+    refuse = {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}
+    # a virtual machine's vsock leads to its host, past every network namespace
+    vsock = {"index": 0, "value": _AF_VSOCK, "op": "SCMP_CMP_NE"}
+    rules = [
+        {"names": sorted(_NEVER), **refuse},
+        {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [vsock]},
+    ]
+    if "CAP_SYS_ADMIN" not in capabilities:
+        plain = {"index": 0, "value": _CLONE_NEW_ANY, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
+        rules += [
+            {"names": sorted(_NAMESPACES - {"clone", "clone3"}), **refuse},
+            {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [plain]},
+            # its flags are in memory, where no filter sees them; ENOSYS makes libraries fall back to clone
+            {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
+        ]
+    return rules
 
 
 @functools.cache
@@ -39,11 +70,14 @@ def oci_profile(capabilities: frozenset[str]) -> dict[str, Any]:
     """OCI `linux.seccomp` for these capabilities (CAP_ names)."""
     profile, machine = _profile(), platform.machine()
     architecture = _ARCHITECTURES.get(machine, machine)
-    rules = []
+    rules = _as_docker(capabilities)
+    taken = {name for rule in rules for name in rule["names"]}
     for rule in profile["syscalls"]:
         if not _applies(rule, capabilities, architecture):
             continue
-        entry = {"names": rule["names"], "action": rule["action"]}
+        entry = {"names": [n for n in rule["names"] if n not in taken], "action": rule["action"]}
+        if not entry["names"]:
+            continue
         if rule.get("args"):
             entry["args"] = [{k: v for k, v in arg.items() if k != "comment"} for arg in rule["args"]]
         if rule.get("errnoRet") is not None:

@@ -26,6 +26,12 @@ def metric(instance: str) -> int:
 
 def _holders(netlink: nl.RtNetlink, instance: str) -> Iterator[Holder]:
     links = netlink.links()
+    for body in netlink.dump(nl.RTM_GETADDR, struct.pack("=BBBBi", socket.AF_INET, 0, 0, 0, 0)):
+        _family, length, _flags, _scope, index = struct.unpack_from("=BBBBi", body)
+        address = socket.inet_ntoa(nl.attributes(body[8:])[nl.IFA_ADDRESS])
+        if not links.get(index, "").startswith(prefix(instance)):
+            network = ipaddress.IPv4Network(f"{address}/{length}", strict=False)
+            yield Holder(network, f"an address of interface {links.get(index, '?')}")
     for body in netlink.dump(nl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", socket.AF_INET, *[0] * 8)):
         _family, length, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", body)
         found = nl.attributes(body[12:])

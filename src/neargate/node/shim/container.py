@@ -36,6 +36,7 @@ class Container:
         self.mounts: list[dict[str, Any]] = []
         self._mounted = False
         self._tty: socket.socket | None = None
+        self._tty_directory = -1
         self._log: dict[str, Any] | None = None
 
     # -- start -----------------------------------------------------------------------------------------
@@ -118,7 +119,8 @@ class Container:
             self._tty.bind(path)
             self._tty.listen(1)
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-            return [(null, 0), (null, 1), (null, 2)], ["--console-socket", path], [null, directory]
+            self._tty_directory = directory
+            return [(null, 0), (null, 1), (null, 2)], ["--console-socket", path], [null]
         outputs = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]
         self.streams = {outputs[0][0]: spool.STDOUT, outputs[1][0]: spool.STDERR}
         if request["interactive"]:
@@ -134,8 +136,7 @@ class Container:
             connection, _ = self._tty.accept()
             _data, fds, _flags, _address = socket.recv_fds(connection, 4096, 1)
             connection.close()
-            self._tty.close()
-            self._tty = None
+            self._close_tty()
             self.streams = {fds[0]: spool.STDOUT}
         for fd in self.streams:
             os.set_blocking(fd, False)
@@ -164,11 +165,15 @@ class Container:
         for fd in self.streams:
             os.close(fd)
         self.streams = {}
-        if self._tty:
-            self._tty.close()
-            self._tty = None
+        self._close_tty()
         self.clean()
         return cause
+
+    def _close_tty(self) -> None:
+        if self._tty:
+            self._tty.close()
+            os.close(self._tty_directory)
+            self._tty = None
 
     # -- running ---------------------------------------------------------------------------------------
 

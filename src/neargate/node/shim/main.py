@@ -414,6 +414,7 @@ class Shim:
                 self._drain(container, fd)
             if container.writer:
                 container.writer.finish()
+        self._clear()
         self.unmake()
 
     def _reap_wait(self) -> None:
@@ -437,7 +438,20 @@ class Shim:
             except FileNotFoundError:
                 continue
 
+    def _clear(self) -> None:
+        """Leave nothing in the directory but the spools; trees that containers filled are only moved away."""
+        here, trash = self.setup["directory"], f"{self.setup['trash']}/{self.setup['id']}-{os.getpid()}"
+        os.makedirs(trash, exist_ok=True)
+        for name in ("c", "volumes"):
+            try:
+                os.rename(f"{here}/{name}", f"{trash}/{name}")
+            except FileNotFoundError:
+                continue
+            except OSError:  # another file system
+                files.remove_tree(f"{here}/{name}")
+        for name in ("rt", "states.json", "shim.log", *self.setup["files"]):
+            files.remove_tree(f"{here}/{name}")
+
     def _leave(self) -> None:
-        for name in ("c", "rt", "volumes", "states.json", "shim.log", *self.setup["files"]):
-            files.remove_tree(f"{self.setup['directory']}/{name}")
+        files.remove_tree(f"{self.setup['trash']}/{self.setup['id']}-{os.getpid()}")
         self._done = True

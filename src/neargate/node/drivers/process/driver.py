@@ -167,6 +167,7 @@ class ProcessDriver:
             "directory": str(directory.resolve()),
             "record": str((self._root / "shims" / spec.id).resolve()),
             "images": str((self._root / "images").resolve()),
+            "trash": str((self._root / "trash").resolve()),
             "cgroup": self._group(spec.id),
             "v2": cgroup.is_v2(),
             "memory": spec.memory,

@@ -15,6 +15,8 @@ from neargate.node.network import claims
 from neargate.node.network.interface import host_names
 from neargate.node.shim import files
 
+_LEFT = ("c", "rt", "volumes", "shim.sock", "states.json", "shim.log", "hosts", "hostname", "resolv.conf")
+
 
 def find(root: Path, instance: str) -> set[str]:
     """Ids of all sandboxes that have something on this machine."""
@@ -42,7 +44,7 @@ def remove(root: Path, instance: str, sandbox: str) -> None:
         if name in names:
             claims.delete_link(index)
     if known:
-        for name in ("c", "rt", "volumes", "shim.sock", "states.json"):
+        for name in _LEFT:
             files.remove_tree(f"{known['directory']}/{name}")
     record.unlink(missing_ok=True)
 
@@ -56,6 +58,13 @@ def _kill_shim(pid: int, started: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
+
+
+def empty_trash(root: Path) -> None:
+    """What a shim was removing when it was killed. (Names end in the pid of the remover.)"""
+    for tree in (root / "trash").iterdir():
+        if not Path("/proc", tree.name.rpartition("-")[2]).exists():
+            files.remove_tree(str(tree))
 
 
 def sweep_links(instance: str, keep: set[str]) -> None:

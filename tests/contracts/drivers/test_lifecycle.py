@@ -1,0 +1,359 @@
+"""The contract of a driver: containers start, say what they do, end, start again, and are found again."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from neargate.model.sandbox import LogSink, Mount, Ulimit
+from neargate.node.drivers.base import DriverError, DriverUnavailable
+from neargate.node.drivers.process import ProcessDriver
+from tests.contracts.drivers.rig import MIB, Rig, ended, eventually, lines, shell
+from tests.contracts.drivers.traces import mounts, processes
+
+pytestmark = pytest.mark.root
+
+
+async def test_output_exit_code_and_times_of_a_container(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "echo out; echo err >&2; printf rest; exit 7"))
+    assert await ended(sandbox, "c") == 7
+    state = sandbox.states["c"]
+    assert state.started_at is not None and state.stopped_at is not None
+    assert 0 <= state.stopped_at - state.started_at < 5
+    assert (state.running, state.oom_killed, state.restarts, state.pid) == (False, False, 0, None)
+    assert lines(sandbox, "c", 1) == "out\nrest"
+    assert lines(sandbox, "c", 2) == "err\n"
+    assert (sandbox.spool("c") / "end").read_text() == str(
+        sum(p.stat().st_size for p in sandbox.spool("c").glob("*.seg"))
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1])
+async def test_exit_code_of_a_signal_is_128_and_its_number(rig: Rig, number: int) -> None:
+    sandbox = await rig.run(shell("c", "trap 'kill -USR1 $$' USR2; exec sleep 60", init=True))
+    await sandbox.signal("c", number)
+    assert await ended(sandbox, "c") == 128 + number
+    await sandbox.signal("c", number)  # ended: no error
+
+
+async def test_sigterm_can_be_handled(rig: Rig) -> None:
+    sandbox = await rig.run(
+        shell("c", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
+    )
+    await eventually(lambda: "ready" in lines(sandbox, "c"), "trap set")
+    await sandbox.signal("c", signal.SIGTERM)
+    assert await ended(sandbox, "c") == 3
+    assert lines(sandbox, "c") == "ready\nbye\n"
+
+
+async def test_containers_share_interface_and_localhost(rig: Rig) -> None:
+    server = shell("server", "echo hello > /tmp/index.html; exec httpd -f -p 8080 -h /tmp")
+    client = shell(
+        "client",
+        "for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080/ && exit 0; sleep 0.1; done; exit 1",
+    )
+    sandbox = await rig.run(server, client)
+    assert await ended(sandbox, "client") == 0
+    assert lines(sandbox, "client", 1) == "hello\n"
+    assert sandbox.states["server"].running
+
+
+async def test_the_host_reaches_a_task_at_its_address_and_tasks_each_other(rig: Rig) -> None:
+    server = await rig.run(shell("c", "echo page > /tmp/index.html; exec httpd -f -p 80 -h /tmp", user="web"))
+    interface = rig.specs[server.id].interface
+    assert interface is not None
+
+    async def fetched() -> bytes:
+        for _ in range(100):
+            try:
+                reader, writer = await asyncio.open_connection(interface.address, 80)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            return answer
+        raise AssertionError("nobody listens")
+
+    assert b"page" in await fetched()
+    assert await rig.output(f"wget -qO- http://{interface.address}/") == "page\n"
+
+
+async def test_interface_has_its_address_mac_names_and_resolver(rig: Rig) -> None:
+    sandbox = await rig.run(
+        shell("c", "ip addr show eth0; ip route; cat /etc/hosts /etc/resolv.conf; hostname")
+    )
+    await ended(sandbox, "c")
+    text, interface = lines(sandbox, "c"), rig.specs[sandbox.id].interface
+    assert interface is not None
+    assert f"inet {interface.address}/32" in text and f"link/ether {interface.mac}" in text
+    assert f"default via {interface.gateway}" in text
+    assert f"{interface.address} {interface.dns_name}" in text and "nameserver 192.0.2.53" in text
+    assert text.endswith(f"{interface.dns_name}\n")
+
+
+async def test_a_task_does_not_reach_the_host(rig: Rig) -> None:
+    server = await asyncio.start_server(
+        lambda r, w: w.close(), "0.0.0.0"
+    )  # like a door that listens everywhere
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        net = rig.cidr.removesuffix(".0.0/16")
+        text = await rig.output(
+            f"nc -w 1 {net}.0.1 {port} </dev/null; echo $?; nc -w 1 192.0.2.2 {port} </dev/null; echo $?; "
+            f"ping -c 1 -W 1 {net}.0.1 >/dev/null; echo $?"
+        )
+    assert [line for line in text.splitlines() if line.isdigit()] == ["1", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "cause"),
+    [
+        (("nosuch",), {}, 'exec: "nosuch": executable file not found in $PATH'),
+        (("/etc/notexec",), {}, 'exec: "/etc/notexec": permission denied'),
+        (("true",), {"user": "ghost"}, "unable to find user ghost: no matching entries in passwd file"),
+        (("true",), {"user": "web:ghost"}, "unable to find group ghost: no matching entries in group file"),
+        (("true",), {"working_directory": "/etc/passwd"}, "mkdir /etc/passwd: not a directory"),
+        (None, {}, "no command specified"),
+    ],
+)
+async def test_a_start_that_fails_says_why_and_leaves_the_sandbox_usable(
+    rig: Rig, command: tuple[str, ...] | None, settings: dict[str, str], cause: str
+) -> None:
+    sandbox = await rig.open()
+    with pytest.raises(DriverError) as failed:
+        await sandbox.start(shell("c", "", command=command, **settings), rig.image())
+    assert str(failed.value) == cause
+    assert dict(sandbox.states) == {}
+    await sandbox.start(shell("c", "exit 5"), rig.image())
+    assert await ended(sandbox, "c") == 5
+
+
+async def test_a_restarted_container_has_a_fresh_root_and_goes_on_in_its_spool(rig: Rig) -> None:
+    container = shell("c", "ls /made 2>/dev/null; touch /made; echo run")
+    sandbox = await rig.run(container)
+    await ended(sandbox, "c")
+    first = sandbox.states["c"]
+    await sandbox.start(container, rig.image())
+    await eventually(
+        lambda: sandbox.states["c"].restarts == 1 and not sandbox.states["c"].running, "second end"
+    )
+    await eventually((sandbox.spool("c") / "end").exists, "end")
+    assert lines(sandbox, "c") == "run\nrun\n"
+    assert (sandbox.states["c"].started_at or 0) > (first.started_at or 0)
+
+
+async def test_exec_runs_inside_and_is_cut_off(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "echo mark > /mark; exec sleep 60", environment=(("WHO", "me"),)))
+    await eventually(lambda: sandbox.states["c"].running, "running")
+    result = await sandbox.exec("c", ("sh", "-c", "cat /mark; echo $WHO >&2; exit 4"), 5)
+    assert (result.exit_code, result.output, result.timed_out) == (4, b"mark\nme\n", False)
+    long = await sandbox.exec("c", ("sh", "-c", "yes | head -c 100000"), 5)
+    assert (long.exit_code, len(long.output)) == (0, 4096)
+    started = asyncio.get_running_loop().time()
+    slow = await sandbox.exec("c", ("sleep", "30"), 0.3)
+    assert slow.timed_out and asyncio.get_running_loop().time() - started < 5
+    missing = await sandbox.exec("c", ("nosuch",), 5)
+    assert missing.exit_code != 0
+    await sandbox.signal("c", signal.SIGKILL)
+    await ended(sandbox, "c")
+    with pytest.raises(DriverError):
+        await sandbox.exec("c", ("true",), 5)
+
+
+async def test_usage_counts(rig: Rig) -> None:
+    sandbox = await rig.run(
+        shell("c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; echo done; sleep 60")
+    )
+    await eventually(lambda: "done" in lines(sandbox, "c"), "the loop is over")
+    usage = await sandbox.usage("c")
+    assert usage.cpu_seconds > 0.005 and usage.pids >= 1
+    assert 0 < usage.memory_bytes <= usage.memory_peak_bytes < 64 * MIB
+    await sandbox.signal("c", signal.SIGKILL)
+    await ended(sandbox, "c")
+    assert (await sandbox.usage("c")).cpu_seconds >= usage.cpu_seconds
+
+
+async def test_adopted_by_a_new_daemon_with_states_and_logs(rig: Rig) -> None:
+    runs = shell("runs", "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done")
+    ends = shell("ends", "sleep 0.3; echo last; exit 9")
+    sandbox = await rig.run(runs, ends)
+    spec, directory = rig.specs[sandbox.id], rig.directory_of(rig.specs[sandbox.id])
+    pid = sandbox.states["runs"].pid
+    await rig.driver.__aexit__(None, None, None)
+    await asyncio.sleep(0.5)
+    rig.driver = rig.new_driver()
+    await rig.driver.__aenter__()
+    again = await rig.driver.adopt(spec, directory)
+    assert again is not None and not again.lost
+    assert again.states["runs"].running and again.states["runs"].pid == pid
+    assert again.states["ends"].exit_code == 9 and lines(again, "ends") == "last\n"
+    await again.start(shell("more", "exit 6"), rig.image())
+    assert await ended(again, "more") == 6
+    await again.destroy()
+    written = lines(again, "runs").split()
+    assert written == [str(n) for n in range(len(written))] and len(written) > 10
+
+
+async def test_adopt_finds_nothing_where_nothing_ran(rig: Rig) -> None:
+    spec = rig.spec()
+    assert await rig.driver.adopt(spec, rig.directory_of(spec)) is None
+
+
+async def test_a_killed_shim_is_a_lost_sandbox_whose_containers_are_killed(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "sleep 60 & exec sleep 60"))
+    told = asyncio.Event()
+    sandbox.watch(told.set)
+    _kill_shim(rig, sandbox.id)
+    await asyncio.wait_for(told.wait(), 5)
+    assert sandbox.lost and not sandbox.states["c"].running
+    await eventually(lambda: not [p for p in processes(rig.instance) if "container" in p], "all killed")
+    await sandbox.destroy()
+    with pytest.raises(DriverError):
+        await sandbox.start(shell("d", "true"), rig.image())
+
+
+async def test_a_shim_killed_while_no_daemon_ran_is_adopted_as_lost(rig: Rig) -> None:
+    sandbox = await rig.run(shell("done", "exit 3"), shell("c", "sleep 60"))
+    await ended(sandbox, "done")
+    await rig.driver.__aexit__(None, None, None)
+    _kill_shim(rig, sandbox.id)
+    rig.driver = rig.new_driver()
+    await rig.driver.__aenter__()
+    spec = rig.specs[sandbox.id]
+    again = await rig.driver.adopt(spec, rig.directory_of(spec))
+    assert again is not None and again.lost
+    assert again.states["done"].exit_code == 3
+    assert not again.states["c"].running and again.states["c"].exit_code == 137
+    await again.destroy()
+    assert not [p for p in processes(rig.instance) if "container" in p]
+
+
+def _kill_shim(rig: Rig, sandbox: str) -> None:
+    import json
+
+    record = json.loads((rig.directory / "driver/shims" / sandbox).read_text())
+    os.kill(record["pid"], signal.SIGKILL)
+
+
+async def test_destroy_is_idempotent_quick_and_leaves_the_spool(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "echo kept; trap '' TERM; while :; do sleep 1; done"))
+    await eventually(lambda: "kept" in lines(sandbox, "c"), "output")
+    await sandbox.destroy()
+    await sandbox.destroy()
+    assert not sandbox.states["c"].running and not sandbox.lost
+    assert lines(sandbox, "c") == "kept\n"
+    assert [p.name for p in rig.directory_of(rig.specs[sandbox.id]).iterdir()] == ["spool"]
+
+
+async def test_sweep_removes_only_what_nobody_claims(rig: Rig) -> None:
+    kept = await rig.run(shell("c", "sleep 60"))
+    await rig.run(shell("c", "sleep 60"))
+    await rig.reopen()  # the new daemon knows of none
+    await rig.driver.sweep({kept.id})
+    spec = rig.specs[kept.id]
+    again = await rig.driver.adopt(spec, rig.directory_of(spec))
+    assert again is not None and again.states["c"].running
+    assert len([p for p in processes(rig.instance) if "container" in p]) == 1
+
+
+async def test_no_mount_is_visible_on_the_host(rig: Rig) -> None:
+    await rig.run(shell("c", "sleep 60"))
+    assert str(rig.directory) not in Path("/proc/self/mountinfo").read_text()
+    assert mounts(rig.directory)  # the finder finds
+
+
+async def test_opening_again_after_a_crash_starts_anew(rig: Rig) -> None:
+    spec = rig.spec()
+    first = await rig.driver.open(spec, rig.directory_of(spec))
+    await first.start(shell("c", "sleep 60"), rig.image())
+    await rig.reopen()
+    second = await rig.driver.open(spec, rig.directory_of(spec))
+    assert dict(second.states) == {}
+    await second.start(shell("c", "exit 0"), rig.image())
+    assert await ended(second, "c") == 0
+
+
+async def test_two_daemons_need_two_ranges(rig: Rig, tmp_path: Path) -> None:
+    other = ProcessDriver(tmp_path / "other", "fefefe", rig.cidr)
+    with pytest.raises(DriverUnavailable, match=rf"{rig.cidr}.*overlaps.*{rig.instance}"):
+        await other.__aenter__()
+    host = ProcessDriver(tmp_path / "host", "fefefe", "127.0.0.0/8")
+    with pytest.raises(DriverUnavailable, match="127.0.0.0/8"):
+        await host.__aenter__()
+
+
+async def test_volumes_are_shared_and_may_be_read_only(rig: Rig) -> None:
+    writer = shell("w", "echo data > /vol/file; exec sleep 60", mounts=(Mount(volume="v", target="/vol"),))
+    reader = shell(
+        "r",
+        "for i in 1 2 3 4 5 6 7 8 9; do [ -e /in/file ] && break; sleep 0.1; done; cat /in/file; echo x > /in/file",
+        mounts=(Mount(volume="v", target="/in", readonly=True),),
+    )
+    taker = shell(
+        "t", "cat /vol/file && echo more >> /vol/file && cat /vol/file", volumes_from=(("w", False),)
+    )
+    sandbox = await rig.run(writer, reader, taker, volumes=("v",))
+    assert await ended(sandbox, "r") != 0
+    assert lines(sandbox, "r", 1) == "data\n" and "Read-only file system" in lines(sandbox, "r", 2)
+    assert await ended(sandbox, "t") == 0
+    assert lines(sandbox, "t", 1) == "data\ndata\nmore\n"
+
+
+async def test_ulimits_are_set_and_held_to_the_machines_maximum(rig: Rig) -> None:
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert await rig.output("ulimit -Sn; ulimit -Hn") == f"{min(most, 65535)}\n{min(most, 65535)}\n"
+    settings = (Ulimit(name="nofile", soft=512, hard=1 << 20), Ulimit(name="core", soft=0, hard=0))
+    assert (
+        await rig.output("ulimit -Sn; ulimit -Hn; ulimit -c", ulimits=settings)
+        == f"512\n{min(most, 1 << 20)}\n0\n"
+    )
+
+
+async def test_without_a_log_sink_output_is_thrown_away(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "yes | head -c 1000000; exit 2", log=None))
+    assert await ended(sandbox, "c") == 2
+    assert not sandbox.spool("c").exists()
+
+
+async def test_non_blocking_log_drops_the_newest_and_counts(rig: Rig) -> None:
+    sink = LogSink(group="g", stream="s", mode="non-blocking", max_buffer_bytes=MIB)
+    sandbox = await rig.run(shell("c", "yes abcdefg | head -c 8388608; exit 0", log=sink))
+    assert await ended(sandbox, "c") == 0
+    kept = lines(sandbox, "c")
+    dropped = [int(n) for n in (sandbox.spool("c") / "dropped").read_text().split()]
+    assert MIB // 2 < len(kept) <= MIB and set(kept.splitlines()) == {"abcdefg"}
+    assert len(kept) + dropped[1] == 8388608 and len(kept.splitlines()) + dropped[0] == 8388608 // 8
+
+
+async def test_blocking_log_waits_for_the_reader_and_loses_nothing(rig: Rig) -> None:
+    sink = LogSink(group="g", stream="s", mode="blocking", max_buffer_bytes=256 * 1024)
+    sandbox = await rig.run(shell("c", "seq 1 200000", log=sink))
+    spool, text, taken = sandbox.spool("c"), b"", 0
+    async with asyncio.timeout(20):
+        while not (spool / "end").exists() or len(list(spool.glob("*.seg"))) > 1:
+            kept = sorted(spool.glob("*.seg"))
+            assert sum(p.stat().st_size for p in kept) < 512 * 1024
+            for segment in kept[:-1]:
+                text += b"".join(p for _, _, p in _frames_of(segment))
+                segment.unlink()
+                taken += 1
+            await asyncio.sleep(0.01)
+    text += b"".join(p for _, _, p in _frames_of(min(spool.glob("*.seg"))))
+    assert text.split() == [str(n).encode() for n in range(1, 200001)] and taken > 3
+
+
+def _frames_of(segment: Path) -> list[tuple[int, int, bytes]]:
+    from neargate.node.spool import FRAME
+
+    data, at, found = segment.read_bytes(), 0, []
+    while at < len(data):
+        stream, flags, _, length, _ = FRAME.unpack_from(data, at)
+        at += FRAME.size + length
+        found.append((stream, flags, data[at - length : at]))
+    return found

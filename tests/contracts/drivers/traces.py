@@ -1,0 +1,46 @@
+"""Looks for everything that a driver could leave on the machine."""
+
+import contextlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+
+def traces(instance: str, directory: Path, seconds: float = 3) -> list[str]:
+    """What of an instance is left after at most `seconds` (processes die, and namespaces go, a little later)."""
+    deadline = time.monotonic() + seconds
+    while (found := _look(instance, directory)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def _look(instance: str, directory: Path) -> list[str]:
+    found = processes(instance) + mounts(directory)
+    for command in (["ip", "-o", "link"], ["nft", "list", "tables"], ["ip", "route"]):
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        number = str(int(instance, 16) + 1)
+        found += [line for line in out.splitlines() if instance in line or f"metric {number} " in f"{line} "]
+    for top, names, _ in os.walk("/sys/fs/cgroup"):
+        found += [f"{top}/{name}" for name in names if instance in name]
+    return found
+
+
+def processes(instance: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"neargate-{instance}" in (process / "cmdline").read_text():
+                found.append(f"process {process.name}")
+            elif f"/neargate_{instance}/" in (process / "cgroup").read_text():
+                found.append(f"container process {process.name}")
+    return found
+
+
+def mounts(directory: Path) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(directory) in (process / "mountinfo").read_text():
+                found.append(f"mount in the namespace of {process.name}")
+    return found
