@@ -157,9 +157,11 @@ def _range(
 def cursors(tx: Tx, runtime_ids: Sequence[str]) -> dict[str, LogCursor]:
     found: dict[str, LogCursor] = {}
     for runtime_id in runtime_ids:
-        rows = tx.execute("SELECT spool_offset, skip FROM log_cursor WHERE runtime_id = ?", (runtime_id,))
+        rows = tx.execute("SELECT spool_offset, skip, ended FROM log_cursor WHERE runtime_id = ?", (runtime_id,))
         if rows:
-            found[runtime_id] = LogCursor(runtime_id=runtime_id, offset=rows[0][0], skip=rows[0][1])
+            found[runtime_id] = LogCursor(
+                runtime_id=runtime_id, offset=rows[0][0], skip=rows[0][1], ended=rows[0][2] > 0
+            )
     return found
 
 

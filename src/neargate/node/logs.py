@@ -1,0 +1,231 @@
+"""Ships containers' log spools to the control plane: at once, in order, each line once.
+
+Used by runner.py: `attach` when a container is made or found again, `drain` when its sandbox has ended, then
+`detach`. One task per container reads its spool (spool_reader.py) and hands events and cursor to the cell.
+Lines that are not shipped yet stay in the spool; this process holds at most _SLICES slices of 1 MiB, for all
+containers together, given out in turn.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from neargate.kit.clock import Clock
+from neargate.model.multiline import MultilineError, Starts, line_starts
+from neargate.model.sandbox import ContainerSpec, LogBatch, LogCursor, LogSink
+from neargate.node.cell import Cell, CellError
+from neargate.node.logs_watch import Watch
+from neargate.node.spool_reader import Place, Slice, read_spool
+
+log = logging.getLogger(__name__)
+
+_SLICES = 4
+_EVENT_WAIT = 1.0
+"""Seconds that the lines of a joined event wait for another line."""
+_BACK_OFF = (0.1, 5.0)
+_REFUSED = 60.0
+"""Seconds that lines wait for a log group that is gone; then they are dropped, as the awslogs driver does."""
+
+
+@dataclass(slots=True, eq=False)
+class _Feed:
+    """One container's spool on its way. `refused_at`: since when its group is missing."""
+
+    sandbox_id: str
+    name: str
+    runtime_id: str
+    account: str
+    region: str
+    sink: LogSink
+    spool: Path
+    starts: Starts | None
+    dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+    cursor: LogCursor | None = None
+    refused_at: float | None = None
+    failures: int = 0
+
+
+class LogShipper:
+    """Use as an async context manager; it owns all tasks and threads that ship."""
+
+    def __init__(self, cell: Cell, clock: Clock) -> None:
+        self._cell = cell
+        self._clock = clock
+        self._feeds: dict[str, _Feed] = {}
+        self._turns = asyncio.Semaphore(_SLICES)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="log-spool")
+        self._watch = Watch()
+
+    async def __aenter__(self) -> "LogShipper":
+        async with AsyncExitStack() as stack:
+            stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+            await stack.enter_async_context(self._watch)
+            self._group = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.push_async_callback(self._cancel_all)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def _cancel_all(self) -> None:
+        for feed in list(self._feeds.values()):
+            if feed.task is not None:
+                feed.task.cancel()
+        self._feeds.clear()
+
+    def attach(
+        self, sandbox_id: str, container: ContainerSpec, account: str, region: str, spool: Path
+    ) -> None:
+        """Ship this container's spool from where it stands. Does nothing without a log sink, or twice."""
+        if container.log is None or container.runtime_id in self._feeds:
+            return
+        sink = container.log
+        try:
+            starts = line_starts(sink.datetime_format, sink.multiline_pattern)
+        except MultilineError as error:
+            log.warning("lines are not joined: %s", error, extra={"sandbox": sandbox_id})
+            starts = None
+        spool.mkdir(parents=True, exist_ok=True)
+        feed = _Feed(
+            sandbox_id,
+            container.name,
+            container.runtime_id,
+            account,
+            sink.region or region,
+            sink,
+            spool,
+            starts,
+        )
+        self._feeds[container.runtime_id] = feed
+        self._watch.add(spool, feed.dirty.set)
+        feed.task = self._group.create_task(self._run(feed), name=f"logs-{container.runtime_id}")
+
+    async def drain(self, sandbox_id: str, timeout: float) -> bool:
+        """Wait until the sandbox's spools are closed and shipped whole. False after `timeout` seconds."""
+        feeds = self._of(sandbox_id)
+        for feed in feeds:
+            feed.dirty.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for feed in feeds:
+                    await feed.done.wait()
+        return all(feed.done.is_set() for feed in feeds)
+
+    def detach(self, sandbox_id: str) -> None:
+        """Let the sandbox's spools go; what is not shipped stays in them."""
+        for feed in self._of(sandbox_id):
+            del self._feeds[feed.runtime_id]
+            self._watch.remove(feed.spool)
+            if feed.task is not None:
+                feed.task.cancel()
+
+    def _of(self, sandbox_id: str) -> list[_Feed]:
+        return [feed for feed in self._feeds.values() if feed.sandbox_id == sandbox_id]
+
+    async def _run(self, feed: _Feed) -> None:
+        flush = False
+        while True:
+            feed.dirty.clear()
+            try:
+                part = await self._ship(feed, flush)
+            except CellError as error:
+                await self._failed(feed, error)
+                continue
+            except Exception:
+                # One container's spool must not stop those of the others.
+                log.exception("a log spool could not be read", extra={"sandbox": feed.sandbox_id})
+                await self._failed(feed, None)
+                continue
+            feed.failures, flush = 0, False
+            if part is not None:
+                flush = await self._wait(feed, part)
+
+    async def _ship(self, feed: _Feed, flush: bool) -> Slice | None:
+        """Read and hand over one slice. None if there was something, so that more may follow at once."""
+        async with self._turns:
+            before = feed.cursor or await self._resume(feed)
+            place = Place(before.offset, before.skip)
+            loop = asyncio.get_running_loop()
+            part = await loop.run_in_executor(
+                self._threads, read_spool, feed.spool, place, feed.starts, flush
+            )
+            if part.place == place and part.ended == before.ended:
+                return part
+            offset, skip = part.place
+            after = LogCursor(runtime_id=feed.runtime_id, offset=offset, skip=skip, ended=part.ended)
+            await self._put(feed, part, before, after)
+            feed.cursor = after
+        return None
+
+    async def _resume(self, feed: _Feed) -> LogCursor:
+        kept = await self._cell.log_cursors([feed.runtime_id])
+        feed.cursor = kept.get(feed.runtime_id) or LogCursor(runtime_id=feed.runtime_id)
+        return feed.cursor
+
+    async def _put(self, feed: _Feed, part: Slice, before: LogCursor, after: LogCursor) -> None:
+        events = tuple(part.events)
+        if feed.refused_at is not None and self._clock.now() - feed.refused_at > _REFUSED:
+            log.warning("%d log events dropped: no log stream", len(events), extra=_who(feed))
+            events = ()
+        batch = LogBatch(
+            account=feed.account,
+            region=feed.region,
+            sink=feed.sink,
+            events=events,
+            cursor=after,
+            after=before,
+        )
+        await self._cell.put_logs([batch])
+        if events:
+            feed.refused_at = None
+
+    async def _failed(self, feed: _Feed, error: CellError | None) -> None:
+        """Make a stream that has gone anew, or wait. The cursor is asked for again: it may have moved."""
+        feed.cursor = None
+        if error is not None and "ResourceNotFoundException" in str(error):
+            if await self._reopened(feed):
+                return
+        elif error is not None and feed.failures == 0:
+            log.warning("log events wait: %s", error, extra=_who(feed))
+        least, most = _BACK_OFF
+        await self._clock.sleep(min(least * 2 ** min(feed.failures, 10), most))
+        feed.failures += 1
+
+    async def _reopened(self, feed: _Feed) -> bool:
+        sink = feed.sink
+        try:
+            await self._cell.open_log_stream(
+                feed.account, feed.region, sink.group, sink.stream, sink.create_group
+            )
+        except CellError as error:
+            if feed.refused_at is None:
+                feed.refused_at = self._clock.now()
+                log.warning("log events wait: %s", error, extra=_who(feed))
+            return False
+        return True
+
+    async def _wait(self, feed: _Feed, part: Slice) -> bool:
+        """Until something is written. True if lines of a joined event have waited long enough."""
+        if part.ended:
+            feed.done.set()
+        else:
+            feed.done.clear()
+        try:
+            async with asyncio.timeout(_EVENT_WAIT if part.pending else None):
+                await feed.dirty.wait()
+        except TimeoutError:
+            return True
+        return False
+
+
+def _who(feed: _Feed) -> dict[str, str]:
+    return {"sandbox": feed.sandbox_id, "container": feed.name, "group": feed.sink.group}
