@@ -1,7 +1,8 @@
 """cgroups of sandboxes, version 1 (each controller its own tree), 2 (one tree) and hybrid (version 1 is used).
 
 Called by the shim (make, limit, count, remove) and by drivers/process (root, sweep). Standard library only.
-Layout: `/neargate_<instance>/<sandbox id>/<container>`; the limits of a task hang on the middle group.
+Layout: `/neargate_<instance>/<sandbox id>/<container>`; the limits of a task hang on the middle group. Shims live in
+`/neargate_<instance>/shims`, so that a service manager which ends the daemon's group leaves them alone.
 """
 
 import os
@@ -10,7 +11,7 @@ import time
 
 MOUNT = "/sys/fs/cgroup"
 PERIOD = 100_000
-_UNLIMITED = 1 << 62
+SHIMS = "shims"
 
 
 def is_v2() -> bool:
@@ -31,6 +32,14 @@ def trees() -> list[str]:
 
 def root_name(instance: str) -> str:
     return f"neargate_{instance}"
+
+
+def join_shims(instance: str, pid: int) -> None:
+    """Move a shim out of the daemon's group. Raise OSError."""
+    tree = MOUNT if is_v2() else f"{MOUNT}/systemd" if os.path.exists(f"{MOUNT}/systemd") else f"{MOUNT}/pids"
+    group = f"{tree}/{root_name(instance)}/{SHIMS}"
+    os.makedirs(group, exist_ok=True)
+    _write(f"{group}/cgroup.procs", str(pid))
 
 
 def cpu_weight(shares: int) -> int:
@@ -116,20 +125,24 @@ class Group:
             found += [int(p) for p in _read(f"{top}/cgroup.procs").split()]
         return found
 
-    def kill(self) -> None:
-        """SIGKILL to all in it, also to what it forks meanwhile."""
+    def kill_once(self) -> bool:
+        """SIGKILL to all in it now. False if there was nobody."""
         if self.v2 and _try_write(f"{MOUNT}/{self.path}/cgroup.kill", "1"):
-            return
-        for _ in range(100):
-            pids = self.pids()
-            if not pids:
+            return bool(self.pids())
+        pids = self.pids()
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return bool(pids)
+
+    def kill(self) -> None:
+        """SIGKILL to all in it, also to what it forks meanwhile, until nobody is left (or for a second)."""
+        for attempt in range(200):
+            if not self.kill_once():
                 return
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            time.sleep(0.002)
+            time.sleep(0.0005 * min(attempt + 1, 10))
 
     def remove(self) -> bool:
         """Remove it and all below in every tree. False if something still lives in it."""
@@ -158,6 +171,7 @@ def children(instance: str) -> set[str]:
         try:
             with os.scandir(f"{tree}/{root_name(instance)}") as entries:
                 found |= {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+            found.discard(SHIMS)
         except FileNotFoundError:
             continue
     return found

@@ -31,7 +31,7 @@ def read(path: str) -> str:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all in it, never following a link. What is missing is fine."""
+    """Remove a directory with all in it, never following a link. What is missing, or goes meanwhile, is fine."""
     try:
         top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -41,14 +41,25 @@ def remove_tree(path: str) -> None:
         return
     try:
         _empty(top)
+        os.rmdir(path)  # noqa: PTH106
+    except FileNotFoundError:
+        if os.path.lexists(path):  # another remover was at it: once more, alone or not
+            remove_tree(path)
     finally:
         os.close(top)
-    os.rmdir(path)  # noqa: PTH106
 
 
 def _empty(top: int) -> None:
     # Iterative: a container may have nested directories as deep as it liked.
     stack = [(os.dup(top), "")]
+    try:
+        _walk(top, stack)
+    finally:
+        for fd, _name in stack:
+            os.close(fd)
+
+
+def _walk(top: int, stack: list[tuple[int, str]]) -> None:
     while stack:
         here, name = stack[-1]
         deeper = ""
@@ -65,8 +76,8 @@ def _empty(top: int) -> None:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             stack.append((os.open(deeper, flags, dir_fd=here), deeper))
             continue
-        os.close(here)
         stack.pop()
+        os.close(here)
         if stack:
             os.rmdir(name, dir_fd=stack[-1][0])
 

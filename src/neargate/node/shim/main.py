@@ -7,6 +7,7 @@ and speaks to whoever connects to `<directory>/shim.sock`: a line of JSON per me
     <- {"event": "states", "version", "id", "states": {name: state}}      at connection and after each change
 """
 
+import _thread
 import gc
 import json
 import os
@@ -73,6 +74,8 @@ class Shim:
         self._standard_streams()
         self._signals()
         files.replace(self.setup["record"], json.dumps(self._record()))
+        # Beside, as it may wait 9 ms for the kernel's RCU; then the runtime's own moves into cgroups need not.
+        _thread.start_new_thread(self._join_group, ())
         kernel.become_subreaper()
         host = RtNetlink()
         kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
@@ -86,6 +89,12 @@ class Shim:
             self._pause = self._pid_namespace()
         self._listen()
         self._persist()
+
+    def _join_group(self) -> None:
+        try:
+            cgroup.join_shims(self.setup["instance"], os.getpid())
+        except OSError as error:
+            sys.stderr.write(f"stays in the daemon's cgroup: {error}\n")
 
     def _record(self) -> dict[str, Any]:
         started = files.read("/proc/self/stat").rpartition(")")[2].split()[19]
@@ -403,7 +412,7 @@ class Shim:
     def _destroy(self) -> None:
         """Kill and remove everything; what takes time (files) is left for `_leave`."""
         running = [c for c in self.containers.values() if c.state["running"]]
-        self.group.kill()
+        self.group.kill_once()
         if self._pause:
             os.kill(self._pause, signal.SIGKILL)
         deadline = time.monotonic() + 10
@@ -414,8 +423,9 @@ class Shim:
                 self._drain(container, fd)
             if container.writer:
                 container.writer.finish()
+        self.group.kill()
+        self._remove_group()
         self._clear()
-        self.unmake()
 
     def _reap_wait(self) -> None:
         try:
@@ -425,11 +435,8 @@ class Shim:
         self._reap(next(iter(self._handlers)))
 
     def unmake(self) -> None:
-        """Remove group, interface, record and socket."""
-        for _ in range(200):
-            if self.group.remove():
-                break
-            time.sleep(0.002)
+        """Remove group, interface, socket and, last, the record by which a sweep would find the rest."""
+        self._remove_group()
         if self._interface:
             self._interface.remove()
         for path in (f"{self.setup['directory']}/shim.sock", self.setup["record"]):
@@ -437,6 +444,12 @@ class Shim:
                 os.unlink(path)  # noqa: PTH108
             except FileNotFoundError:
                 continue
+
+    def _remove_group(self) -> None:
+        for attempt in range(200):
+            if self.group.remove():
+                return
+            time.sleep(0.0005 * min(attempt + 1, 10))
 
     def _clear(self) -> None:
         """Leave nothing in the directory but the spools; trees that containers filled are only moved away."""
@@ -449,9 +462,11 @@ class Shim:
                 continue
             except OSError:  # another file system
                 files.remove_tree(f"{here}/{name}")
-        for name in ("rt", "states.json", "shim.log", *self.setup["files"]):
+        for name in ("rt", "states.json", "shim.log", "shim.sock", *self.setup["files"]):
             files.remove_tree(f"{here}/{name}")
 
     def _leave(self) -> None:
+        """What takes long and nobody waits for: the interface alone takes the kernel 12 ms."""
+        self.unmake()
         files.remove_tree(f"{self.setup['trash']}/{self.setup['id']}-{os.getpid()}")
         self._done = True

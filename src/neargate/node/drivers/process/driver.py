@@ -43,6 +43,7 @@ class ProcessDriver:
         self._images: dict[str, asyncio.Future[None]] = {}
         self._zygote = Zygote(instance, root / "images")
         self._sandboxes: dict[str, ProcessSandbox] = {}
+        self._removing: dict[str, asyncio.Lock] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._limits = {
             name: hard
@@ -90,7 +91,11 @@ class ProcessDriver:
         claims.release(self._instance, self._vpc_cidr)
         with contextlib.suppress(firewall.FirewallError):
             await firewall.remove(self._instance)
-        cgroup.Group(cgroup.root_name(self._instance)).remove()
+        root = cgroup.Group(cgroup.root_name(self._instance))
+        for _ in range(200):  # the last shims are on their way out
+            if root.remove():
+                break
+            await asyncio.sleep(0.01)
 
     # -- sandboxes -------------------------------------------------------------------------------------
 
@@ -164,6 +169,7 @@ class ProcessDriver:
         }
         return {
             "id": spec.id,
+            "instance": self._instance,
             "directory": str(directory.resolve()),
             "record": str((self._root / "shims" / spec.id).resolve()),
             "images": str((self._root / "images").resolve()),
@@ -211,4 +217,6 @@ class ProcessDriver:
 
     async def _remove(self, sandbox: str) -> None:
         self._sandboxes.pop(sandbox, None)
-        await asyncio.to_thread(leftovers.remove, self._root, self._instance, sandbox)
+        async with self._removing.setdefault(sandbox, asyncio.Lock()):
+            await asyncio.to_thread(leftovers.remove, self._root, self._instance, sandbox)
+        self._removing.pop(sandbox, None)
