@@ -3,6 +3,6 @@
 Operations are found by name by gateway/dispatch; `expire` is run every EXPIRE_EVERY seconds by main.
 """
 
-from neargate.services.logs.expire import EXPIRE_EVERY, expire
+from neargate.services.logs.expiry import EXPIRE_EVERY, expire
 
 __all__ = ["EXPIRE_EVERY", "expire"]

@@ -1,6 +1,6 @@
 """Log groups: create, delete, describe, retention, deletion protection.
 
-Called by gateway/dispatch. Deleting forgets at once; the events go in slices (expire.py).
+Called by gateway/dispatch. Deleting forgets at once; the events go in slices (expiry.py).
 """
 
 from typing import Any
