@@ -1,5 +1,6 @@
-"""How quick the process tier is: open + start of one container with a cached image, one after the other and with
-eight in parallel; CPU per task (all processes), destroy, and a shim's private memory. Root only.
+"""How quick the process tier is: open + start of one container with a cached image, one after the other
+and with eight in parallel; CPU per task (all processes), destroy, and a shim's private memory. Root
+only.
 
     .venv/bin/python bench/driver_start.py [tasks]
 """
@@ -12,9 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from neargate.node.drivers.base import Sandbox
 from tests.contracts.drivers.rig import Rig, build_image, shell
 from tests.contracts.drivers.test_isolation import shim_memory
+
+from neargate.node.drivers.base import Sandbox
 
 PARALLEL = 8
 
@@ -44,7 +46,10 @@ async def measure(rig: Rig, count: int) -> None:
         sandbox = await task()
         memory = shim_memory(rig, sandbox.id)
         await end(sandbox)
-    print(f"one at a time, {count} tasks, ms: {_line('open', opened)}; {_line('open + start', started)}; ", end="")
+    print(
+        f"one at a time, {count} tasks, ms: {_line('open', opened)}; {_line('open + start', started)}; ",
+        end="",
+    )
     print(f"{_line('destroy', destroyed)}; shim {memory / 1e6:.1f} MB private")
 
     gate, started_before = asyncio.Semaphore(PARALLEL), len(started)

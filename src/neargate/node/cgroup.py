@@ -1,8 +1,10 @@
-"""cgroups of sandboxes, version 1 (each controller its own tree), 2 (one tree) and hybrid (version 1 is used).
+"""cgroups of sandboxes, version 1 (each controller its own tree), 2 (one tree) and hybrid (version 1 is
+used).
 
 Called by the shim (make, limit, count, remove) and by drivers/process (root, sweep). Standard library only.
-Layout: `/neargate_<instance>/<sandbox id>/<container>`; the limits of a task hang on the middle group. Shims live in
-`/neargate_<instance>/shims`, so that a service manager which ends the daemon's group leaves them alone.
+Layout: `/neargate_<instance>/<sandbox id>/<container>`; the limits of a task hang on the middle group.
+Shims live in `/neargate_<instance>/shims`, so that a service manager which ends the daemon's group
+leaves them alone.
 """
 
 import os
@@ -15,7 +17,7 @@ SHIMS = "shims"
 
 
 def is_v2() -> bool:
-    return os.path.exists(f"{MOUNT}/cgroup.controllers")  # noqa: PTH110
+    return os.path.exists(f"{MOUNT}/cgroup.controllers")
 
 
 def trees() -> list[str]:
@@ -23,9 +25,9 @@ def trees() -> list[str]:
     if is_v2():
         return [MOUNT]
     found = []
-    for name in sorted(os.listdir(MOUNT)):  # noqa: PTH208
+    for name in sorted(os.listdir(MOUNT)):
         path = f"{MOUNT}/{name}"
-        if name != "unified" and not os.path.islink(path) and os.path.exists(f"{path}/cgroup.procs"):  # noqa: PTH110, PTH114
+        if name != "unified" and not os.path.islink(path) and os.path.exists(f"{path}/cgroup.procs"):
             found.append(path)
     return found
 
@@ -48,7 +50,9 @@ def cpu_weight(shares: int) -> int:
 
 
 class Group:
-    """One group in all trees. `path` is relative to the trees: `neargate_<instance>/<sandbox>[/<container>]`."""
+    """One group in all trees. `path` is relative to the trees:
+    `neargate_<instance>/<sandbox>[/<container>]`.
+    """
 
     def __init__(self, path: str, v2: bool | None = None) -> None:
         self.path = path
@@ -58,14 +62,14 @@ class Group:
         """Only where limits are set; the runtime makes the rest. Version 2: hands controllers down to it."""
         if not self.v2:
             for tree in ("memory", "cpu", "pids"):
-                os.makedirs(f"{MOUNT}/{tree}/{self.path}", exist_ok=True)  # noqa: PTH103
+                os.makedirs(f"{MOUNT}/{tree}/{self.path}", exist_ok=True)
             return
         here = MOUNT
         for part in self.path.split("/"):
             _write(f"{here}/cgroup.subtree_control", "+cpu +memory +pids")
             here = f"{here}/{part}"
-            if not os.path.isdir(here):  # noqa: PTH112
-                os.mkdir(here)  # noqa: PTH102
+            if not os.path.isdir(here):
+                os.mkdir(here)
         _write(f"{here}/cgroup.subtree_control", "+cpu +memory +pids")
 
     def limit(self, memory: int, pids: int, cpu: int) -> None:
@@ -82,7 +86,9 @@ class Group:
             _write(f"{MOUNT}/cpu/{self.path}/cpu.shares", str(max(2, cpu)))
 
     def quota(self, cpu: int) -> None:
-        """Hold the group to cpu/1024 processors. Set after the start: under a quota a start takes twice as long."""
+        """Hold the group to cpu/1024 processors. Set after the start: under a quota a start takes twice
+        as long.
+        """
         quota = max(1000, cpu * PERIOD // 1024)
         if self.v2:
             _write(f"{MOUNT}/{self.path}/cpu.max", f"{quota} {PERIOD}")
@@ -150,7 +156,7 @@ class Group:
         for tree in trees():
             for top, _, _ in os.walk(f"{tree}/{self.path}", topdown=False):
                 try:
-                    os.rmdir(top)  # noqa: PTH106
+                    os.rmdir(top)
                 except FileNotFoundError:
                     continue
                 except OSError:
@@ -158,7 +164,7 @@ class Group:
         return done
 
     def exists(self) -> bool:
-        return any(os.path.exists(f"{tree}/{self.path}") for tree in trees())  # noqa: PTH110
+        return any(os.path.exists(f"{tree}/{self.path}") for tree in trees())
 
     def _read(self, tree: str, name: str) -> str:
         return _read(f"{MOUNT}/{self.path}/{name}" if self.v2 else f"{MOUNT}/{tree}/{self.path}/{name}")
@@ -179,7 +185,7 @@ def children(instance: str) -> set[str]:
 
 def _read(path: str) -> str:
     try:
-        with open(path) as file:  # noqa: PTH123
+        with open(path) as file:
             return file.read()
     except OSError:
         return ""

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 PROFILE = Path("/usr/share/containers/seccomp.json")
-# Debian's profile is podman's, which lets a container make namespaces and mounts of its own (for rootless podman in
-# podman). Docker's, and so Fargate's, does not without CAP_SYS_ADMIN; nor do keyrings, which are not namespaced.
+# Debian's profile is podman's, which lets a container make namespaces and mounts of its own (for
+# rootless podman in podman). Docker's, and so Fargate's, does not without CAP_SYS_ADMIN; nor do
+# keyrings, which are not namespaced.
 _NAMESPACES = frozenset(
     (
-        "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root",
-        "setns", "umount", "umount2", "unshare", "clone", "clone3",
+        "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
+        "pivot_root", "setns", "umount", "umount2", "unshare", "clone", "clone3",
     )
 )  # fmt: skip
 _NEVER = frozenset(("add_key", "keyctl", "request_key", "pidfd_getfd"))
@@ -47,10 +48,10 @@ def _applies(rule: dict[str, Any], capabilities: frozenset[str], architecture: s
 
 def _as_docker(capabilities: frozenset[str]) -> list[dict[str, Any]]:
     """Rules in which Docker's profile differs; they take their calls out of the file's."""
-    refuse = {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}
+    refuse: dict[str, Any] = {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}
     # a virtual machine's vsock leads to its host, past every network namespace
     vsock = {"index": 0, "value": _AF_VSOCK, "op": "SCMP_CMP_NE"}
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"names": sorted(_NEVER), **refuse},
         {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [vsock]},
     ]

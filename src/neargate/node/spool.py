@@ -1,11 +1,12 @@
 """The log spool of one container: the format, and the side that writes it (in the shim).
 
-A directory of segments named `<start offset, 20 digits>.seg`. Offsets count bytes over all segments ever written.
-A segment holds frames: FRAME = stream (1 stdout, 2 stderr), flags (PARTIAL: the last line goes on in the next
-frame of this stream, or ended without newline), 0, payload length, milliseconds since the epoch; then the payload,
-whole lines with their newlines. The reader (node/logs) deletes segments that it has delivered; the one with the
-highest offset stays. `end` holds the final offset once the streams have closed (it goes when the container is
-started again); `dropped` holds "lines bytes" thrown away in non-blocking mode.
+A directory of segments named `<start offset, 20 digits>.seg`. Offsets count bytes over all segments ever
+written. A segment holds frames: FRAME = stream (1 stdout, 2 stderr), flags (PARTIAL: the last line goes
+on in the next frame of this stream, or ended without newline), 0, payload length, milliseconds since the
+epoch; then the payload, whole lines with their newlines. The reader (node/logs) deletes segments that it
+has delivered; the one with the highest offset stays. `end` holds the final offset once the streams have
+closed (it goes when the container is started again); `dropped` holds "lines bytes" thrown away in
+non-blocking mode.
 """
 
 import os
@@ -27,7 +28,7 @@ def segment_name(offset: int) -> str:
 
 def segment_offsets(directory: str) -> list[int]:
     """Start offsets of the segments that are kept, in order."""
-    return sorted(int(name[:20]) for name in os.listdir(directory) if name.endswith(_SUFFIX))  # noqa: PTH208
+    return sorted(int(name[:20]) for name in os.listdir(directory) if name.endswith(_SUFFIX))
 
 
 class SpoolWriter:
@@ -41,7 +42,7 @@ class SpoolWriter:
         self._blocking = blocking
         self._rests: dict[int, bytes] = {}
         self._dropped_lines = self._dropped_bytes = 0
-        os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - pathlib is a dear import for a shim
+        os.makedirs(directory, exist_ok=True)
         kept = segment_offsets(directory)
         self._start = self._oldest = kept[-1] if kept else 0
         self._fd = self._open(self._start)
@@ -146,12 +147,12 @@ class SpoolWriter:
                 os.write(fd, text.encode())
             finally:
                 os.close(fd)
-            os.rename(path + ".new", path)  # noqa: PTH104
+            os.rename(path + ".new", path)
         except OSError:
             return  # a full disk; the count is written with the next drop
 
     def _remove(self, name: str) -> None:
         try:
-            os.unlink(f"{self.directory}/{name}")  # noqa: PTH108
+            os.unlink(f"{self.directory}/{name}")
         except FileNotFoundError:
             return

@@ -1,4 +1,6 @@
-"""What the driver suite runs on: an image made of busybox, a driver of its own instance, and short ways to ask."""
+"""What the driver suite runs on: an image made of busybox, a driver of its own instance, and short ways
+to ask.
+"""
 
 import asyncio
 import contextlib
@@ -127,7 +129,7 @@ def shell(name: str, script: str, **settings: Any) -> ContainerSpec:
 async def eventually(condition: Callable[[], Any], what: str, seconds: float = 10) -> None:
     async with asyncio.timeout(seconds) as limit:
         with contextlib.suppress(asyncio.CancelledError):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - files and processes tell nobody
                 await asyncio.sleep(0.005)
     assert not limit.expired(), f"not within {seconds} s: {what}"
 

@@ -88,7 +88,7 @@ async def test_capabilities_are_dockers_less_drop_plus_add(rig: Rig) -> None:
 
 async def test_sysctls(rig: Rig) -> None:
     text = await rig.output(
-        "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "cd /proc/sys; cat net/core/somaxconn kernel/msgmax net/ipv4/ip_unprivileged_port_start",
         sysctls=(("net.core.somaxconn", "1234"), ("kernel.msgmax", "9000")),
     )
     assert text == "1234\n9000\n0\n"

@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 def traces(instance: str, directory: Path, seconds: float = 3) -> list[str]:
-    """What of an instance is left after at most `seconds` (processes die, and namespaces go, a little later)."""
+    """What of an instance is left after at most `seconds` (processes die, and namespaces go, a little
+    later).
+    """
     deadline = time.monotonic() + seconds
     while (found := _look(instance, directory)) and time.monotonic() < deadline:
         time.sleep(0.02)

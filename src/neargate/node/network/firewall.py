@@ -1,7 +1,8 @@
-"""The firewall table of one daemon: NAT for its tasks, and what tasks must not reach. Called by drivers/process.
+"""The firewall table of one daemon: NAT for its tasks, and what tasks must not reach. Called by
+drivers/process.
 
-One table `inet neargate_<instance>`, made whole in one transaction. Interfaces are matched by the daemon's prefix, so
-a task's start and end touch no rule. Security groups get their chain in `forward`.
+One table `inet neargate_<instance>`, made whole in one transaction. Interfaces are matched by the
+daemon's prefix, so a task's start and end touch no rule. Security groups get their chain in `forward`.
 """
 
 import asyncio
@@ -20,8 +21,9 @@ def table_name(instance: str) -> str:
 def rules(instance: str, vpc_cidr: str) -> str:
     """The table, as nft reads it.
 
-    Sources are checked against the routes (a task owns one address). Tasks reach nothing of the host itself (the
-    door included) but answers and echo, no other daemon's tasks, and no link-local service (a cloud's metadata).
+    Sources are checked against the routes (a task owns one address). Tasks reach nothing of the host
+    itself (the door included) but answers and echo, no other daemon's tasks, and no link-local service
+    (a cloud's metadata).
     """
     ours = f'"{prefix(instance)}*"'
     return f"""

@@ -1,6 +1,7 @@
 """A sandbox's own interface: a routed veth pair whose inner end is `eth0` with the task's MAC and address.
 
-Called by the shim, which owns the namespace: with its last process the namespace, and with that the pair, is gone.
+Called by the shim, which owns the namespace: with its last process the namespace, and with that the
+pair, is gone.
 """
 
 from neargate.node.network.rtnetlink import RtNetlink

@@ -1,6 +1,7 @@
 """One container inside a shim: its root, its bundle, its streams, its end.
 
-Called by main.py. Order: prepare -> command -> started | failed -> ended -> (prepare again: fresh root, restarts + 1).
+Called by main.py. Order: prepare -> command -> started | failed -> ended -> (prepare again: fresh root,
+restarts + 1).
 """
 
 import json
@@ -11,9 +12,6 @@ from typing import Any
 
 from neargate.node import cgroup, spool
 from neargate.node.shim import files, kernel, users
-
-PIPE_BYTES = 256 * 1024
-_F_SETPIPE_SZ = 1031
 
 
 class StartError(Exception):
@@ -34,6 +32,7 @@ class Container:
         self.stdin = -1
         self.process: dict[str, Any] = {}
         self.mounts: list[dict[str, Any]] = []
+        self.starting = False
         self._mounted = False
         self._tty: socket.socket | None = None
         self._tty_directory = -1
@@ -48,7 +47,7 @@ class Container:
         self.clean()
         files.remove_tree(self.directory)
         for part in ("upper", "work", "root"):
-            os.makedirs(f"{self.directory}/{part}")  # noqa: PTH103
+            os.makedirs(f"{self.directory}/{part}")
         try:
             self._mount_root(request["image"], request["lower"])
             self._finish_config(config, request, pid_namespace, siblings)
@@ -63,7 +62,7 @@ class Container:
 
     def _mount_root(self, image: str, lower: str) -> None:
         if not os.path.ismount(lower):  # forked by an earlier daemon's zygote, which had no such image yet
-            os.makedirs(lower, exist_ok=True)  # noqa: PTH103
+            os.makedirs(lower, exist_ok=True)
             kernel.mount_erofs(image, lower)
         paths = (files.overlay_path(p) for p in (lower, f"{self.directory}/upper", f"{self.directory}/work"))
         # volatile: the upper layer dies with the container, so nobody needs its fsyncs
@@ -100,7 +99,7 @@ class Container:
         own = {m["destination"] for m in config["mounts"]}
         config["mounts"] += [m for m in request["volumes"] if m["destination"] not in own]
         for mount in request["volumes"]:
-            os.makedirs(mount["source"], mode=0o755, exist_ok=True)  # noqa: PTH103
+            os.makedirs(mount["source"], mode=0o755, exist_ok=True)
         self._make_cwd(process["cwd"])
 
     def _make_cwd(self, cwd: str) -> None:

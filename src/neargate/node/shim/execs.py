@@ -46,19 +46,22 @@ class Exec:
         self._pid = self._shim.spawn(argv, [(null, 0), (write, 1), (write, 2)])
         os.close(write)
         os.close(null)
-        self._shim.watch(self._read, self._take)
+        self._shim.watch(self._read, lambda _fd: self._drained())
         self._shim.waiting[self._pid] = self._ended
         self._timer = (time.monotonic() + self._request["timeout"], self._kill)
         self._shim.timers.append(self._timer)
 
-    def _take(self, _fd: int) -> bool:
+    def _drained(self) -> None:
+        if not self._take():
+            self._shim.unwatch(self._read)
+
+    def _take(self) -> bool:
+        """One read; False at the end."""
         try:
             data = os.read(self._read, 65536)
         except BlockingIOError:
             return True
         self._output = (self._output + data)[:OUTPUT_BYTES]
-        if not data:
-            self._shim.unwatch(self._read)
         return bool(data)
 
     def _kill(self) -> None:
@@ -87,11 +90,11 @@ class Exec:
         }
         for suffix in (".json", ".log", ".pid"):
             try:
-                os.unlink(self._base + suffix)  # noqa: PTH108
+                os.unlink(self._base + suffix)
             except FileNotFoundError:
                 continue
         self._done(None, answer)
 
     def _pending(self) -> bool:
         before = len(self._output)
-        return self._take(self._read) and len(self._output) > before
+        return self._take() and len(self._output) > before

@@ -1,6 +1,7 @@
 """Small file helpers of the shim: atomic writes, and the removal of trees that a container filled.
 
-Called by main.py and container.py. (pathlib, shutil and tempfile would each cost a shim more than its own code.)
+Called by main.py and container.py. (pathlib, shutil and tempfile would each cost a shim more than its
+own code.)
 """
 
 import os
@@ -19,29 +20,31 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
 def replace(path: str, text: str) -> None:
     """Write so that a reader sees the old or the new text, whoever is killed when."""
     write(path + ".new", text, 0o600)
-    os.rename(path + ".new", path)  # noqa: PTH104
+    os.rename(path + ".new", path)
 
 
 def read(path: str) -> str:
     try:
-        with open(path, errors="replace") as file:  # noqa: PTH123
+        with open(path, errors="replace") as file:
             return file.read()
     except OSError:
         return ""
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all in it, never following a link. What is missing, or goes meanwhile, is fine."""
+    """Remove a directory with all in it, never following a link. What is missing, or goes meanwhile, is
+    fine.
+    """
     try:
         top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        os.unlink(path)  # noqa: PTH108
+        os.unlink(path)
         return
     try:
         _empty(top)
-        os.rmdir(path)  # noqa: PTH106
+        os.rmdir(path)
     except FileNotFoundError:
         if os.path.lexists(path):  # another remover was at it: once more, alone or not
             remove_tree(path)

@@ -1,14 +1,13 @@
 """The shim of one sandbox: parent of its containers, owner of its namespaces, writer of its logs.
 
-Forked by zygote.py. One thread, one epoll loop, so nothing here may wait for a container. It outlives the daemon
-and speaks to whoever connects to `<directory>/shim.sock`: a line of JSON per message.
+Forked by zygote.py. One thread, one epoll loop, so nothing here may wait for a container. It outlives
+the daemon and speaks to whoever connects to `<directory>/shim.sock`: a line of JSON per message.
 
-    -> {"id", "op": start|signal|exec|usage|destroy, ...}      <- {"id", "ok": {...}} | {"id", "error": "cause"}
+    -> {"id", "op": start|signal|exec|usage|destroy, ...}      <- {"id", "ok": {...}} | {"id", "error":
+    "cause"}
     <- {"event": "states", "version", "id", "states": {name: state}}      at connection and after each change
 """
 
-import _thread
-import gc
 import json
 import os
 import select
@@ -21,8 +20,7 @@ from typing import Any
 
 from neargate.node import cgroup
 from neargate.node.network.interface import Interface
-from neargate.node.network.rtnetlink import RtNetlink
-from neargate.node.shim import files, kernel
+from neargate.node.shim import birth, files
 from neargate.node.shim.container import Container, StartError
 from neargate.node.shim.execs import Exec
 from neargate.node.shim.peers import Peer
@@ -32,7 +30,9 @@ _POLL_WHILE_HELD = 0.02
 
 
 def run(connection: socket.socket, setup: dict[str, Any]) -> None:
-    """Own the sandbox of `setup` until it is destroyed. In the forked child; never returns to the zygote's loop."""
+    """Own the sandbox of `setup` until it is destroyed. In the forked child; never returns to the
+    zygote's loop.
+    """
     shim = Shim(setup)
     try:
         shim.open()
@@ -61,6 +61,7 @@ class Shim:
         self._interface: Interface | None = None
         self._listener: socket.socket | None = None
         self._pause = 0
+        self._wake = -1
         self._quota_set = False
         self._done = False
 
@@ -68,99 +69,27 @@ class Shim:
 
     def open(self) -> None:
         """Make everything that the sandbox is. Raise OSError."""
-        os.setsid()
-        kernel.set_name("neargate-shim")
-        gc.unfreeze()
-        self._standard_streams()
+        setup = self.setup
+        birth.become_a_shim(setup)
         self._signals()
-        files.replace(self.setup["record"], json.dumps(self._record()))
-        # Beside, as it may wait 9 ms for the kernel's RCU; then the runtime's own moves into cgroups need not.
-        _thread.start_new_thread(self._join_group, ())
-        kernel.become_subreaper()
-        host = RtNetlink()
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
-        kernel.mount("none", self.setup["images"], None, kernel.MS_SLAVE)
-        self._network(host)
+        self._interface = birth.namespaces(setup)
         self.group.make()
-        self.group.limit(self.setup["memory"], self.setup["pids"], self.setup["cpu"])
-        for name, text in self.setup["files"].items():
-            files.write(f"{self.setup['directory']}/{name}", text)
-        if self.setup["shared_pid"]:
-            self._pause = self._pid_namespace()
-        self._listen()
+        self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
+        for name, text in setup["files"].items():
+            files.write(f"{setup['directory']}/{name}", text)
+        if setup["shared_pid"]:
+            self._pause = birth.pid_namespace()
+        self._listener = birth.listen(setup["directory"])
+        self.watch(self._listener.fileno(), self._accept)
         self._persist()
 
-    def _join_group(self) -> None:
-        try:
-            cgroup.join_shims(self.setup["instance"], os.getpid())
-        except OSError as error:
-            sys.stderr.write(f"stays in the daemon's cgroup: {error}\n")
-
-    def _record(self) -> dict[str, Any]:
-        started = files.read("/proc/self/stat").rpartition(")")[2].split()[19]
-        return {"pid": os.getpid(), "started": started, "directory": self.setup["directory"]}
-
-    def _standard_streams(self) -> None:
-        null = os.open("/dev/null", os.O_RDWR)
-        errors = os.open(f"{self.setup['directory']}/shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        for fd, target in ((null, 0), (null, 1), (errors, 2)):
-            os.dup2(fd, target)
-        os.close(null)
-        os.close(errors)
-
     def _signals(self) -> None:
-        receive, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self._watch(receive, self._reap)
-
-    def _network(self, host: RtNetlink) -> None:
-        self._interface = Interface(host, RtNetlink())
-        self._interface.loopback()
-        files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
-        wanted = self.setup["interface"]
-        if wanted:
-            self._interface.bring_up(
-                wanted["names"], os.getpid(), wanted["mac"], wanted["address"], wanted["gateway"]
-            )
-
-    def _pid_namespace(self) -> int:
-        """The pause process: first in the namespace that the containers share; reaps what they leave."""
-        read, write = os.pipe2(os.O_CLOEXEC)
-        between = os.fork()
-        if not between:
-            kernel.unshare(kernel.CLONE_NEWPID)
-            pause = os.fork()
-            if pause:
-                os.write(write, str(pause).encode())
-                os._exit(0)
-            signal.set_wakeup_fd(-1)
-            os.closerange(3, 1024)
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-            while True:
-                signal.pause()
-        os.close(write)
-        os.waitpid(between, 0)
-        pid = int(os.read(read, 32))
-        os.close(read)
-        return pid
-
-    def _listen(self) -> None:
-        directory = os.open(self.setup["directory"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        try:
-            os.unlink("shim.sock", dir_fd=directory)
-        except FileNotFoundError:
-            pass
-        self._listener.bind(
-            f"/proc/self/fd/{directory}/shim.sock"
-        )  # a socket's path has 108 characters at most
-        self._listener.listen(8)
-        self._listener.setblocking(False)
-        os.close(directory)
-        self._watch(self._listener.fileno(), self._accept)
+        self.watch(self._wake, self._reap)
 
     # -- loop ------------------------------------------------------------------------------------------
 
@@ -189,7 +118,7 @@ class Shim:
                 self._held.discard(fd)
                 self._epoll.modify(fd, select.EPOLLIN)
 
-    def _watch(self, fd: int, handler: Callable[[int], None]) -> None:
+    def watch(self, fd: int, handler: Callable[[int], None]) -> None:
         self._handlers[fd] = handler
         self._epoll.register(fd, select.EPOLLIN)
 
@@ -200,9 +129,6 @@ class Shim:
             self._epoll.unregister(fd)
         except OSError:
             return
-
-    def watch(self, fd: int, handler: Callable[[int], None]) -> None:
-        self._watch(fd, handler)
 
     def _accept(self, _fd: int) -> None:
         assert self._listener
@@ -215,7 +141,7 @@ class Shim:
     def add_peer(self, connection: socket.socket) -> None:
         peer = Peer(connection)
         self._peers[connection.fileno()] = peer
-        self._watch(connection.fileno(), self._receive)
+        self.watch(connection.fileno(), self._receive)
         peer.send(self._told())
 
     def _receive(self, fd: int) -> None:
@@ -274,7 +200,7 @@ class Shim:
     def _start(self, request: dict[str, Any], done: Callable[..., None]) -> None:
         name = request["name"]
         container = self.containers.setdefault(name, Container(self.setup, name))
-        if container.state["running"]:
+        if container.state["running"] or container.starting:
             return done("it is running already")
         for fd in list(container.streams):  # what the last run has not been read out yet
             self._drain(container, fd)
@@ -299,11 +225,12 @@ class Shim:
             os.close(fd)
 
         def ended(status: int) -> None:
+            container.starting = False
             if status:
                 return done(container.failed())
             container.started()
             for fd in container.streams:
-                self._watch(fd, self._log)
+                self.watch(fd, self._log)
             if not self._quota_set:
                 self.group.quota(self.setup["cpu"])
                 self._quota_set = True
@@ -314,6 +241,7 @@ class Shim:
                 self._ended(container, early)
 
         self.waiting[pid] = ended
+        container.starting = True
 
     def spawn(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
         """Start a helper process with these descriptors; its end is reported to `waiting`."""
@@ -410,14 +338,18 @@ class Shim:
     # -- the end ---------------------------------------------------------------------------------------
 
     def _destroy(self) -> None:
-        """Kill and remove everything; what takes time (files) is left for `_leave`."""
-        running = [c for c in self.containers.values() if c.state["running"]]
-        self.group.kill_once()
+        """Kill all and clear the directory; what takes long is left for `_leave`."""
         if self._pause:
             os.kill(self._pause, signal.SIGKILL)
+        # A runtime that is starting a container is waited for: killed, it would leave one outside of the
+        # group.
         deadline = time.monotonic() + 10
-        while any(c.state["running"] for c in running) and time.monotonic() < deadline:
-            self._reap_wait()
+        while time.monotonic() < deadline:
+            self.group.kill_once()
+            if not self.waiting and not any(c.state["running"] for c in self.containers.values()):
+                break
+            select.select([self._wake], [], [], 0.05)
+            self._reap(self._wake)
         for container in self.containers.values():
             for fd in list(container.streams):
                 self._drain(container, fd)
@@ -427,13 +359,6 @@ class Shim:
         self._remove_group()
         self._clear()
 
-    def _reap_wait(self) -> None:
-        try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:
-            time.sleep(0.002)
-        self._reap(next(iter(self._handlers)))
-
     def unmake(self) -> None:
         """Remove group, interface, socket and, last, the record by which a sweep would find the rest."""
         self._remove_group()
@@ -441,7 +366,7 @@ class Shim:
             self._interface.remove()
         for path in (f"{self.setup['directory']}/shim.sock", self.setup["record"]):
             try:
-                os.unlink(path)  # noqa: PTH108
+                os.unlink(path)
             except FileNotFoundError:
                 continue
 

@@ -1,6 +1,7 @@
 """Who a container runs as: `user[:group]`, names or numbers, by the image's own /etc/passwd and /etc/group.
 
-Called by container.py with the mounted root. The files are the image's, so hostile: read inside the root, bounded.
+Called by container.py with the mounted root. The files are the image's, so hostile: read inside the
+root, bounded.
 """
 
 import os

@@ -1,7 +1,8 @@
 """The zygote: holds the private mount namespace with the images, and forks a shim per sandbox.
 
-Started by drivers/process/zygote.py as a process of few imports, so that a shim costs a fork and its own pages
-only. It ends with the daemon (end of file on its socket); the shims stay. Next: main.py, in the child.
+Started by drivers/process/zygote.py as a process of few imports, so that a shim costs a fork and its own
+pages only. It ends with the daemon (end of file on its socket); the shims stay. Next: main.py, in the
+child.
 
 Messages are JSON over a SOCK_SEQPACKET pair: {op: "mount"|"unmount"|"shim", ...} -> {ok}|{error}. With `shim`
 comes one descriptor: the new shim's first connection to the daemon.
@@ -69,12 +70,12 @@ def _mounts(request: dict[str, str]) -> dict[str, object]:
     target = request["target"]
     try:
         if request["op"] == "mount":
-            os.makedirs(target, exist_ok=True)  # noqa: PTH103
+            os.makedirs(target, exist_ok=True)
             if not os.path.ismount(target):
                 kernel.mount_erofs(request["image"], target)
         else:
             kernel.umount(target)
-            os.rmdir(target)  # noqa: PTH106
+            os.rmdir(target)
     except OSError as error:
         return {"error": f"{request['op']} of {request.get('image', target)}: {error}"}
     return {"ok": True}

@@ -1,4 +1,5 @@
-"""process: the tier of namespaces, cgroups and seccomp, driven through crun (or runc) by one shim per sandbox.
+"""process: the tier of namespaces, cgroups and seccomp, driven through crun (or runc) by one shim per
+sandbox.
 
 Start reading at driver.py; what runs outside the daemon is in node/shim.
 """

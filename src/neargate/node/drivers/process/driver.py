@@ -1,27 +1,28 @@
 """The process tier: gets the machine ready, opens, adopts and sweeps sandboxes.
 
-Called by node/runner through drivers/base. Next: zygote.py forks a shim per sandbox, sandbox.py speaks with it.
-Everything made carries the daemon's instance: cgroup root, firewall table, interface names, process names.
+Called by node/runner through drivers/base. Next: zygote.py forks a shim per sandbox, sandbox.py speaks
+with it. Everything made carries the daemon's instance: cgroup root, firewall table, interface names,
+process names.
 """
 
 import asyncio
 import contextlib
 import json
 import logging
-import os
 import resource
-from collections.abc import Collection
+import socket
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from neargate.model.sandbox import SandboxSpec
-from neargate.node import cgroup
+from neargate.node import cgroup, seccomp
 from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.process import leftovers, machine, ocispec
 from neargate.node.drivers.process.link import ShimGone, connect
 from neargate.node.drivers.process.sandbox import ProcessSandbox, state_of
-from neargate.node.drivers.process.zygote import Zygote
+from neargate.node.drivers.process.zygote import Zygote, ZygoteGone
 from neargate.node.network import claims, firewall
 from neargate.node.network.interface import host_names
 from neargate.oci.images import Image
@@ -40,11 +41,12 @@ class ProcessDriver:
         self._vpc_cidr = vpc_cidr
         self._wanted_runtime = runtime
         self._runtime = ""
-        self._images: dict[str, asyncio.Future[None]] = {}
+        self._images: dict[str, asyncio.Task[None]] = {}
         self._zygote = Zygote(instance, root / "images")
         self._sandboxes: dict[str, ProcessSandbox] = {}
+        self._restarting = asyncio.Lock()
         self._removing: dict[str, asyncio.Lock] = {}
-        self._burials: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
         self._limits = {
             name: hard
             for name in dir(resource)
@@ -64,6 +66,7 @@ class ProcessDriver:
         await self._zygote.start()
         try:
             self._runtime = await machine.choose_runtime(self._wanted_runtime)
+            await asyncio.to_thread(seccomp.bpf, ocispec.CAPABILITIES)
             machine.enable_forwarding()
             claims.claim(self._instance, self._vpc_cidr)
             await firewall.install(self._instance, self._vpc_cidr)
@@ -81,10 +84,8 @@ class ProcessDriver:
         for sandbox in self._sandboxes.values():
             await sandbox.link.close()
         self._sandboxes.clear()
-        for task in list(self._burials):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._errands:
+            await asyncio.wait(self._errands)
         await self._zygote.stop()
 
     async def teardown(self) -> None:
@@ -103,14 +104,28 @@ class ProcessDriver:
         if (self._root / "shims" / spec.id).exists():
             await self._remove(spec.id)
         sandbox = self._sandbox(spec, directory)
-        _pid, connection = await self._zygote.fork(self._setup(spec, directory))
         try:
+            connection = await self._fork(self._setup(spec, directory))
             await sandbox.link.open(connection)
-        except DriverError as error:
-            await self._remove(spec.id)
-            raise DriverError(f"cannot make the sandbox: {error}") from None
+        except BaseException as error:
+            await asyncio.shield(self._later(self._remove(spec.id)))
+            if isinstance(error, DriverError):
+                raise DriverError(f"cannot make the sandbox: {error}") from None
+            raise
         self._sandboxes[spec.id] = sandbox
         return sandbox
+
+    async def _fork(self, setup: dict[str, object]) -> socket.socket:
+        try:
+            return await self._zygote.fork(setup)
+        except ZygoteGone as error:
+            log.error("%s; starting another", error)
+        async with self._restarting:
+            if not self._zygote.alive:
+                await self._zygote.stop()
+                self._images.clear()
+                await self._zygote.start()
+        return await self._zygote.fork(setup)
 
     async def adopt(self, spec: SandboxSpec, directory: Path) -> ProcessSandbox | None:
         sandbox = self._sandbox(spec, directory)
@@ -150,9 +165,9 @@ class ProcessDriver:
             directory=str(directory.resolve()),
             cgroup=self._group(spec.id),
             limits=self._limits,
-            init=machine.INIT if os.path.exists(machine.INIT) else None,
+            init=machine.INIT if Path(machine.INIT).exists() else None,
         )
-        return ProcessSandbox(spec, place, self._runtime, self._mounted, self._bury, self._lost)
+        return ProcessSandbox(spec, place, self._runtime, self._mounted, self._bury, self._lost, self._later)
 
     def _group(self, sandbox: str) -> str:
         return f"{cgroup.root_name(self._instance)}/{sandbox}"
@@ -200,17 +215,22 @@ class ProcessDriver:
         return target
 
     async def _forget_images(self) -> None:
-        for path in [p for p in self._images if not os.path.exists(p)]:
+        for path in [p for p in self._images if not Path(p).exists()]:
             del self._images[path]
             await self._zygote.unmount(self._root.resolve() / "images" / Path(path).stem.replace(":", "-"))
 
     # -- ends ------------------------------------------------------------------------------------------
 
     def _lost(self, sandbox: ProcessSandbox) -> None:
-        """A shim died: its containers lost their parent, so they go too. The task is owned by __aexit__."""
-        task = asyncio.create_task(self._bury(sandbox))
-        self._burials.add(task)
-        task.add_done_callback(self._burials.discard)
+        """A shim died: its containers lost their parent, so they go too."""
+        self._later(self._bury(sandbox))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Work that goes on when its caller is cancelled; __aexit__ waits for it."""
+        task = asyncio.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+        return task
 
     async def _bury(self, sandbox: ProcessSandbox) -> None:
         await self._remove(sandbox.id)

@@ -1,6 +1,7 @@
 """Finds and removes what sandboxes left behind when their shim was killed. Called by driver.py, on a thread.
 
-A sandbox is known by its record under `shims/` (written before anything is made), by its cgroup, or by its interface.
+A sandbox is known by its record under `shims/` (written before anything is made), by its cgroup, or by
+its interface.
 """
 
 import contextlib

@@ -16,6 +16,7 @@ from neargate.node.drivers.base import DriverError
 
 VERSION = 1
 _LINE = 16 << 20
+_HELLO_SECONDS = 30
 
 
 class ShimGone(DriverError):
@@ -52,7 +53,11 @@ class Link:
         """Returns after the first message. Raise DriverError with the shim's cause."""
         reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=_LINE)
         try:
-            first = await _message(reader)
+            async with asyncio.timeout(_HELLO_SECONDS):
+                first = await _message(reader)
+        except TimeoutError:
+            self._writer.close()
+            raise DriverError(f"the shim has said nothing for {_HELLO_SECONDS} s") from None
         except BaseException:
             self._writer.close()
             raise
@@ -76,7 +81,8 @@ class Link:
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             self._writer.write(json.dumps({"id": number, "op": op, **arguments}).encode() + b"\n")
-            return await answer
+            result: dict[str, Any] = await answer
+            return result
         finally:
             self._waiting.pop(number, None)
 

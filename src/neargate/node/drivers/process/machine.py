@@ -1,4 +1,6 @@
-"""What the process tier needs of this machine: tools, a runtime that works, forwarding. Called by driver.py."""
+"""What the process tier needs of this machine: tools, a runtime that works, forwarding. Called by
+driver.py.
+"""
 
 import asyncio
 import shutil

@@ -27,13 +27,16 @@ _READONLY = (  # the last: crun leaves the tmpfs that holds cgroup version 1 wri
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOFILE = 65535
 _TMPFS_OPTIONS = frozenset(
-    "defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync remount mand nomand atime noatime "
-    "diratime nodiratime relatime norelatime strictatime nostrictatime mode uid gid nr_inodes nr_blocks mpol".split()
-)
+    (
+        "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync", "mand",
+        "nomand", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime",
+        "nostrictatime", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol",
+    )
+)  # fmt: skip
 _DEVICES = (  # what every container may use; everything else is forbidden by the device group
-    ("c", None, None, "m"), ("b", None, None, "m"), ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"),
-    ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"), ("c", 5, 0, "rwm"), ("c", 5, 1, "rwm"), ("c", 5, 2, "rwm"),
-    ("c", 136, None, "rwm"),
+    ("c", None, None, "m"), ("b", None, None, "m"), ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7,
+    "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"), ("c", 5, 0, "rwm"), ("c", 5, 1, "rwm"), ("c", 5, 2,
+    "rwm"), ("c", 136, None, "rwm"),
 )  # fmt: skip
 
 
@@ -53,11 +56,8 @@ class Place:
 def argv(spec: ContainerSpec, image: ImageConfig) -> list[str]:
     """Docker's rule: an entry point of one's own discards the image's command."""
     entrypoint = image.entrypoint or () if spec.entrypoint is None else spec.entrypoint
-    if spec.command is not None:
-        command = spec.command
-    else:
-        command = (image.cmd or ()) if spec.entrypoint is None else ()
-    return [*entrypoint, *command]
+    inherited = image.cmd or () if spec.entrypoint is None else ()
+    return [*entrypoint, *(inherited if spec.command is None else spec.command)]
 
 
 def environment(spec: ContainerSpec, image: ImageConfig, hostname: str) -> list[str]:
@@ -138,7 +138,7 @@ def _mounts(spec: ContainerSpec, place: Place) -> list[dict[str, Any]]:
     if spec.init and place.init:
         found.append(mount("/dev/init", "bind", place.init, "bind", "ro", "nosuid"))
     for tmpfs in spec.tmpfs:
-        options = [o for o in tmpfs.options if o.partition("=")[0] in _TMPFS_OPTIONS and o != "defaults"]
+        options = [o for o in tmpfs.options if o.partition("=")[0] in _TMPFS_OPTIONS]
         found.append(mount(tmpfs.target, "tmpfs", "tmpfs", *closed, *options, f"size={tmpfs.size}"))
     return found
 
@@ -165,7 +165,9 @@ def _resources(spec: ContainerSpec, task: SandboxSpec) -> dict[str, Any]:
 def config(
     task: SandboxSpec, spec: ContainerSpec, image: ImageConfig, place: Place
 ) -> tuple[dict[str, Any], list[str]]:
-    """The configuration, less seccomp, and what a user should be told. `hostname`, user and paths: see the shim."""
+    """The configuration, less seccomp, and what a user should be told. `hostname`, user and paths: see
+    the shim.
+    """
     hostname = hostname_of(task)
     caps = sorted(capabilities(spec))
     limits, notes = rlimits(spec, place.limits)

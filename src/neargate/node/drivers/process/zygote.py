@@ -20,6 +20,10 @@ _START = "import sys; sys.path.append(sys.argv.pop(1)); from neargate.node.shim.
 _MESSAGE = 1 << 20
 
 
+class ZygoteGone(DriverError):
+    """The zygote was killed, or never came up."""
+
+
 class Zygote:
     def __init__(self, instance: str, images: Path) -> None:
         self._instance = instance
@@ -27,6 +31,7 @@ class Zygote:
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._exchanges: set[asyncio.Future[dict[str, Any]]] = set()
 
     async def start(self) -> None:
         """Raise DriverUnavailable with the cause."""
@@ -53,6 +58,8 @@ class Zygote:
 
     async def stop(self) -> None:
         """Closing the socket ends it; shims stay."""
+        if self._exchanges:
+            await asyncio.wait(self._exchanges)
         if self._socket:
             self._socket.close()
             self._socket = None
@@ -71,33 +78,52 @@ class Zygote:
         with contextlib.suppress(DriverError):
             await self._ask({"op": "unmount", "target": str(target)})
 
-    async def fork(self, setup: dict[str, Any]) -> tuple[int, socket.socket]:
-        """Fork a shim; (pid, first connection to it)."""
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def fork(self, setup: dict[str, Any]) -> socket.socket:
+        """Fork a shim; the first connection to it."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                answer = await self._ask({"op": "shim", "setup": setup}, theirs.fileno())
+                await self._ask({"op": "shim", "setup": setup}, theirs.fileno())
         except BaseException:
             ours.close()
             raise
         ours.setblocking(False)
-        return int(answer["pid"]), ours
+        return ours
 
     async def _ask(self, request: dict[str, Any], *fds: int) -> dict[str, Any]:
-        async with self._one_at_a_time:
-            if self._socket is None:
-                raise DriverError("the process tier is closed")
-            data = json.dumps(request).encode()
-            socket.send_fds(self._socket, [data], fds)
-            # shielded: an answer left unread would be taken for the next request's
-            return await asyncio.shield(self._answer())
+        # Its own task, so that a cancelled caller leaves no answer behind that the next one would take
+        # for its own.
+        exchange = asyncio.ensure_future(
+            self._exchange(json.dumps(request).encode(), [os.dup(fd) for fd in fds])
+        )
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanges.discard)
+        return await asyncio.shield(exchange)
+
+    async def _exchange(self, data: bytes, fds: list[int]) -> dict[str, Any]:
+        try:
+            async with self._one_at_a_time:
+                if self._socket is None:
+                    raise ZygoteGone("the process tier is closed")
+                try:
+                    socket.send_fds(self._socket, [data], fds)
+                except OSError as error:
+                    raise ZygoteGone(f"its zygote process has ended: {error}") from None
+                return await self._answer()
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     async def _answer(self) -> dict[str, Any]:
         assert self._socket
         loop = asyncio.get_running_loop()
         data = await loop.sock_recv(self._socket, _MESSAGE)
         if not data:
-            raise DriverError("its zygote process has ended; see the daemon's standard error")
+            raise ZygoteGone("its zygote process has ended; see the daemon's standard error")
         answer: dict[str, Any] = json.loads(data)
         if "error" in answer:
             raise DriverError(str(answer["error"]))

@@ -1,0 +1,94 @@
+"""The steps by which a fork of the zygote becomes a shim: streams, record, namespaces, interface, socket.
+
+Called by main.py, once, in order. Each raises OSError.
+"""
+
+import _thread
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from neargate.node import cgroup
+from neargate.node.network.interface import Interface
+from neargate.node.network.rtnetlink import RtNetlink
+from neargate.node.shim import files, kernel
+
+
+def become_a_shim(setup: dict[str, Any]) -> None:
+    """A session and streams of its own, and the record by which a sweep finds what is made from here on."""
+    os.setsid()
+    kernel.set_name("neargate-shim")
+    gc.unfreeze()
+    null = os.open("/dev/null", os.O_RDWR)
+    errors = os.open(f"{setup['directory']}/shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for fd, target in ((null, 0), (null, 1), (errors, 2)):
+        os.dup2(fd, target)
+    os.close(null)
+    os.close(errors)
+    started = files.read("/proc/self/stat").rpartition(")")[2].split()[19]
+    record = {"pid": os.getpid(), "started": started, "directory": setup["directory"]}
+    files.replace(setup["record"], json.dumps(record))
+    # Beside, as it may wait 9 ms for the kernel's RCU; then the runtime's own moves into cgroups need not.
+    _thread.start_new_thread(_join_group, (setup["instance"],))
+
+
+def _join_group(instance: str) -> None:
+    try:
+        cgroup.join_shims(instance, os.getpid())
+    except OSError as error:
+        sys.stderr.write(f"stays in the daemon's cgroup: {error}\n")
+
+
+def namespaces(setup: dict[str, Any]) -> Interface:
+    """Mounts and network of its own; the interface is up on return."""
+    kernel.become_subreaper()
+    host = RtNetlink()
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
+    kernel.mount("none", setup["images"], None, kernel.MS_SLAVE)
+    interface = Interface(host, RtNetlink())
+    interface.loopback()
+    files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+    wanted = setup["interface"]
+    if wanted:
+        interface.bring_up(wanted["names"], os.getpid(), wanted["mac"], wanted["address"], wanted["gateway"])
+    return interface
+
+
+def pid_namespace() -> int:
+    """The pause process: first in the namespace that the containers share; reaps what they leave."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    between = os.fork()
+    if not between:
+        kernel.unshare(kernel.CLONE_NEWPID)
+        pause = os.fork()
+        if pause:
+            os.write(write, str(pause).encode())
+            os._exit(0)
+        signal.set_wakeup_fd(-1)
+        os.closerange(3, 1024)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        while True:
+            signal.pause()
+    os.close(write)
+    os.waitpid(between, 0)
+    pid = int(os.read(read, 32))
+    os.close(read)
+    return pid
+
+
+def listen(directory: str) -> socket.socket:
+    """The socket by which a later daemon finds this shim."""
+    here = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("shim.sock", dir_fd=here)
+    listener.bind(f"/proc/self/fd/{here}/shim.sock")  # a socket's path has 108 characters at most
+    listener.listen(8)
+    listener.setblocking(False)
+    os.close(here)
+    return listener
