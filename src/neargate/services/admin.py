@@ -96,4 +96,5 @@ def _forget(tx: Tx) -> None:
 
 def _forget_logs(tx: Tx) -> None:
     _forget(tx)
-    tx.execute("DELETE FROM log_event")
+    for table in ("log_event", "log_stream", "log_cursor", "log_garbage"):
+        tx.execute(f"DELETE FROM {table}")

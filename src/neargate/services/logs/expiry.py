@@ -1,20 +1,33 @@
 """What makes logs go away: retention, deleted streams, the bound on the total size, cursors of ended spools.
 
-`expire` is called every EXPIRE_EVERY seconds by a loop of main; it works in slices, so that writers of
-events wait for none of it long.
+`expire_forever` is a task of main; it works in slices, so that writers of events wait for none of it long.
 """
+
+import logging
 
 from neargate.model.logs import DAY
 from neargate.services.call import House
 from neargate.state import log_events
 from neargate.state.catalog import LOG_GROUP
-from neargate.state.store import Tx
+from neargate.state.store import StoreError, Tx
+
+log = logging.getLogger(__name__)
 
 EXPIRE_EVERY = 10.0
 """Seconds between calls that keep the total bound even under a flood of lines."""
 _CURSOR_KEPT = 7 * DAY
 _ROOM = 0.95
 """Over the bound, the oldest events go until this part of it is used."""
+
+
+async def expire_forever(house: House) -> None:
+    """Until cancelled."""
+    while True:
+        try:
+            await expire(house, house.clock.now())
+        except StoreError as error:
+            log.error("log events could not be expired: %s", error)
+        await house.clock.sleep(EXPIRE_EVERY)
 
 
 async def expire(house: House, now: float) -> None:
