@@ -1,6 +1,7 @@
 """The contract of a driver: containers start, say what they do, end, start again, and are found again."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -357,3 +358,68 @@ def _frames_of(segment: Path) -> list[tuple[int, int, bytes]]:
         at += FRAME.size + length
         found.append((stream, flags, data[at - length : at]))
     return found
+
+
+async def test_runc_does_the_same(rig: Rig) -> None:
+    """The fallback where crun is missing."""
+    await rig.driver.__aexit__(None, None, None)
+    rig.driver = ProcessDriver(rig.directory / "driver", rig.instance, rig.cidr, runtime="runc")
+    await rig.driver.__aenter__()
+    sandbox = await rig.run(
+        shell("c", "echo $(id -u) > /tmp/x; echo here; unshare -n true || exit 7", user="web")
+    )
+    assert await ended(sandbox, "c") == 7
+    assert lines(sandbox, "c", 1) == "here\n"
+    long = await rig.run(shell("c", "exec sleep 60", init=True))
+    assert (await long.exec("c", ("sh", "-c", "echo in; exit 4"), 5)).output == b"in\n"
+    assert (await long.exec("c", ("sleep", "30"), 0.5)).timed_out
+    with pytest.raises(DriverError, match=r'^exec: "nosuch": executable file not found in \$PATH$'):
+        await long.start(shell("d", "", command=("nosuch",)), rig.image())
+    hog = await rig.run(shell("c", "exec tail /dev/zero", memory=16 * MIB))
+    assert await ended(hog, "c", 20) == 137 and hog.states["c"].oom_killed
+
+
+async def test_a_killed_zygote_comes_again(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "exec sleep 60"))
+    zygote = next(
+        int(p.split()[1]) for p in processes(rig.instance)
+        if Path(f"/proc/{p.split()[1]}/comm").read_text() == "neargate-zygote\n"
+    )  # fmt: skip
+    os.kill(zygote, signal.SIGKILL)
+    again = await rig.run(shell("c", "exit 3"))
+    assert await ended(again, "c") == 3
+    await sandbox.start(shell("d", "exit 4"), rig.image())
+    assert await ended(sandbox, "d") == 4 and sandbox.states["c"].running
+
+
+async def test_a_cancelled_open_or_start_leaves_nothing(rig: Rig) -> None:
+    for delay in (0, 0.001, 0.003, 0.006, 0.01, 0.02, 0.03):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await rig.run(shell("c", "exec sleep 60"))
+    for sandbox in rig.sandboxes:
+        await sandbox.destroy()
+    await eventually(lambda: not [p for p in processes(rig.instance) if "container" in p], "no container")
+    await eventually(lambda: not list((rig.directory / "driver/shims").iterdir()), "no record")
+
+
+async def test_destroy_while_a_container_starts(rig: Rig) -> None:
+    sandbox = await rig.open()
+    start = asyncio.ensure_future(sandbox.start(shell("c", "exec sleep 60"), rig.image()))
+    await asyncio.sleep(0.005)
+    await sandbox.destroy()
+    await asyncio.gather(start, return_exceptions=True)
+    assert not [p for p in processes(rig.instance) if "container" in p]
+    with pytest.raises(DriverError):
+        await sandbox.start(shell("d", "true"), rig.image())
+
+
+async def test_many_sandboxes_are_adopted_at_once(rig: Rig) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(40):
+            group.create_task(rig.run(shell("c", "exec sleep 60")))
+    await rig.reopen()
+    started = asyncio.get_running_loop().time()
+    found = await asyncio.gather(*(rig.driver.adopt(s, rig.directory_of(s)) for s in rig.specs.values()))
+    assert all(s is not None and s.states["c"].running for s in found) and len(found) == 40
+    assert asyncio.get_running_loop().time() - started < 1

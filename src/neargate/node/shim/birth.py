@@ -33,8 +33,11 @@ def become_a_shim(setup: dict[str, Any]) -> None:
     started = files.read("/proc/self/stat").rpartition(")")[2].split()[19]
     record = {"pid": os.getpid(), "started": started, "directory": setup["directory"]}
     files.replace(setup["record"], json.dumps(record))
-    # Beside, as it may wait 9 ms for the kernel's RCU; then the runtime's own moves into cgroups need not.
-    _thread.start_new_thread(_join_group, (setup["instance"],))
+
+
+def join_group(instance: str) -> None:
+    """Beside the rest, as it may wait 9 ms for the kernel's RCU; then the runtime's moves into cgroups need not."""
+    _thread.start_new_thread(_join_group, (instance,))
 
 
 def _join_group(instance: str) -> None:

@@ -33,6 +33,7 @@ class Container:
         self.process: dict[str, Any] = {}
         self.mounts: list[dict[str, Any]] = []
         self.starting = False
+        self._used = os.path.exists(self.directory)
         self._mounted = False
         self._tty: socket.socket | None = None
         self._tty_directory = -1
@@ -44,8 +45,10 @@ class Container:
         """Mount a fresh root and write the bundle. Raise StartError."""
         config = request["config"]
         self._log = request["log"]
-        self.clean()
-        files.remove_tree(self.directory)
+        if self._used:
+            self.clean()
+            files.remove_tree(self.directory)
+        self._used = True
         for part in ("upper", "work", "root"):
             os.makedirs(f"{self.directory}/{part}")
         try:

@@ -41,7 +41,9 @@ def run(connection: socket.socket, setup: dict[str, Any]) -> None:
         peer.send({"event": "failed", "error": str(error)})
         shim.unmake()
         return
-    shim.add_peer(connection)
+    if not shim.add_peer(connection):  # whoever asked for it has gone before it was there
+        shim.unmake()
+        return
     shim.loop()
 
 
@@ -72,9 +74,10 @@ class Shim:
         setup = self.setup
         birth.become_a_shim(setup)
         self._signals()
-        self._interface = birth.namespaces(setup)
         self.group.make()
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
+        birth.join_group(setup["instance"])
+        self._interface = birth.namespaces(setup)
         for name, text in setup["files"].items():
             files.write(f"{setup['directory']}/{name}", text)
         if setup["shared_pid"]:
@@ -138,11 +141,12 @@ class Shim:
             return
         self.add_peer(connection)
 
-    def add_peer(self, connection: socket.socket) -> None:
+    def add_peer(self, connection: socket.socket) -> bool:
         peer = Peer(connection)
         self._peers[connection.fileno()] = peer
         self.watch(connection.fileno(), self._receive)
         peer.send(self._told())
+        return not peer.closed
 
     def _receive(self, fd: int) -> None:
         peer = self._peers[fd]

@@ -121,7 +121,10 @@ class Zygote:
     async def _answer(self) -> dict[str, Any]:
         assert self._socket
         loop = asyncio.get_running_loop()
-        data = await loop.sock_recv(self._socket, _MESSAGE)
+        try:
+            data = await loop.sock_recv(self._socket, _MESSAGE)
+        except OSError:  # killed with a request unread
+            data = b""
         if not data:
             raise ZygoteGone("its zygote process has ended; see the daemon's standard error")
         answer: dict[str, Any] = json.loads(data)
