@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from msgspec.structs import replace
+
 from neargate.kit.clock import Clock
 from neargate.model.multiline import MultilineError, Starts, line_starts
 from neargate.model.sandbox import ContainerSpec, LogBatch, LogCursor, LogSink
@@ -172,26 +174,32 @@ class LogShipper:
         return feed.cursor
 
     async def _put(self, feed: _Feed, part: Slice, before: LogCursor, after: LogCursor) -> None:
-        events = tuple(part.events)
-        if feed.refused_at is not None and self._clock.now() - feed.refused_at > _REFUSED:
-            log.warning("%d log events dropped: no log stream", len(events), extra=_who(feed))
-            events = ()
         batch = LogBatch(
             account=feed.account,
             region=feed.region,
             sink=feed.sink,
-            events=events,
+            events=tuple(part.events),
             cursor=after,
             after=before,
         )
-        await self._cell.put_logs([batch])
-        if events:
+        try:
+            await self._cell.put_logs([batch])
+        except CellError as error:
+            since = feed.refused_at
+            if not _missing(error) or since is None or self._clock.now() - since <= _REFUSED:
+                raise
+            if await self._reopened(feed):
+                raise
+            await self._cell.put_logs([replace(batch, events=())])
+            log.warning("%d log events dropped: %s", len(part.events), error, extra=_who(feed))
+            return
+        if part.events:
             feed.refused_at = None
 
     async def _failed(self, feed: _Feed, error: CellError | None) -> None:
         """Make a stream that has gone anew, or wait. The cursor is asked for again: it may have moved."""
         feed.cursor = None
-        if error is not None and "ResourceNotFoundException" in str(error):
+        if error is not None and _missing(error):
             if await self._reopened(feed):
                 return
         elif error is not None and feed.failures == 0:
@@ -225,6 +233,10 @@ class LogShipper:
         except TimeoutError:
             return True
         return False
+
+
+def _missing(error: CellError) -> bool:
+    return "ResourceNotFoundException" in str(error)
 
 
 def _who(feed: _Feed) -> dict[str, str]:

@@ -77,6 +77,13 @@ async def stored(cell: StoreCell, name: str = "web") -> list[str]:
     return [event.message.decode() for event in await cell.house.logs.scan(body)]
 
 
+async def becomes(cell: StoreCell, messages: list[str]) -> None:
+    async with asyncio.timeout(5):
+        while (found := await stored(cell)) != messages:  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.01)
+    assert found == messages
+
+
 def shipper(cell: StoreCell) -> LogShipper:
     return LogShipper(cell, SystemClock())  # type: ignore[arg-type]
 
@@ -212,3 +219,54 @@ async def test_a_cursor_that_moved_refuses_old_events(tmp_path: Path) -> None:
         await cell.put_logs([batch])
         with pytest.raises(CellError, match="stands at 9"):
             await cell.put_logs([batch])
+
+
+async def test_lines_of_a_group_that_is_gone_wait_and_then_are_dropped(tmp_path: Path) -> None:
+    class Hasty(SystemClock):
+        """A minute of back-off in a moment."""
+
+        ahead = 0.0
+
+        def now(self) -> float:
+            return super().now() + self.ahead
+
+        async def sleep(self, seconds: float) -> None:
+            self.ahead += seconds
+            await asyncio.sleep(0)
+
+    async with cell_on(tmp_path) as cell:
+        clock = Hasty()
+        async with LogShipper(cell, clock) as ship:  # type: ignore[arg-type]
+            spec = container()
+            assert spec.log is not None
+            log = LogSink(group=spec.log.group, stream=spec.log.stream)
+            spec = ContainerSpec(name="web", image="i", runtime_id="r", log=log)
+            ship.attach(SANDBOX, spec, ACCOUNT, REGION, tmp_path / "spool")
+            writer = SpoolWriter(str(tmp_path / "spool"), 1 << 20, True)
+            writer.feed(STDOUT, b"lost\n")
+            writer.finish()
+            assert await ship.drain(SANDBOX, 5)
+            assert clock.ahead > 60
+            await cell.open_log_stream(ACCOUNT, REGION, log.group, log.stream, True)
+            writer.reopen()
+            writer.feed(STDOUT, b"kept\n")
+            await becomes(cell, ["kept"])
+            writer.close()
+
+
+async def test_a_stream_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
+    async with cell_on(tmp_path) as cell, shipper(cell) as ship:
+        ship.attach(SANDBOX, container(), ACCOUNT, REGION, tmp_path / "spool")
+        writer = SpoolWriter(str(tmp_path / "spool"), 1 << 20, True)
+        writer.feed(STDOUT, b"a\n")
+        await becomes(cell, ["a"])
+
+        def forget(tx: Tx) -> None:
+            log_events.delete_streams(tx, 1)
+
+        await cell.house.logs.write(forget)
+        writer.feed(STDOUT, b"b\n")
+        writer.finish()
+        assert await ship.drain(SANDBOX, 5)
+        assert await stored(cell) == ["b"]
+        writer.close()
