@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Incoming] = deque()
         self._reading: Incoming | None = None
         self._in_head = False
+        self._header_count = 0
         self._url = b""
         self._wire_bytes = 0
         self._paused = False
@@ -110,7 +111,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         if self._reading is None and not self._queue:
-            self.deadline = self._server.time() + self._server.head_seconds
+            self._until(self._server.time() + self._server.head_seconds)
         self._wire_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -123,14 +124,23 @@ class Connection(asyncio.Protocol):
         self._check_overhead()
 
     def pause_writing(self) -> None:
+        # The client does not read its answers: take no more requests of it, and not for ever.
+        self.pause_reading()
         self._drained = asyncio.get_running_loop().create_future()
         self.deadline = self._server.time() + self._server.body_seconds
 
     def resume_writing(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-            self.deadline = _NEVER if self._queue else self._server.time() + IDLE_SECONDS
-        self._drained = None
+        drained, self._drained = self._drained, None
+        if drained is None or drained.done():
+            return
+        drained.set_result(None)
+        self._until(_NEVER if self._queue else self._server.time() + IDLE_SECONDS)
+        if len(self._queue) < 2:
+            self.resume_reading()
+
+    def _until(self, deadline: float) -> None:
+        if self._drained is None:  # a client that does not read has the deadline of pause_writing
+            self.deadline = deadline
 
     # --- the parser's calls
 
@@ -139,6 +149,7 @@ class Connection(asyncio.Protocol):
             return
         self._reading = Incoming()
         self._in_head = True
+        self._header_count = 0
         self._url = b""
         self._wire_bytes = 0
 
@@ -148,7 +159,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         incoming = self._reading
         if incoming is None or not self._in_head:
-            return  # a trailer
+            return None  # a trailer
+        self._header_count += 1
+        if self._header_count > MAX_HEADERS:
+            return self._refuse(ApiError("RequestHeaderSectionTooLarge", "Too many headers.", status=431))
         key = _names.get(name) or _header_name(name)
         try:
             text = value.decode("utf-8")
@@ -171,20 +185,19 @@ class Connection(asyncio.Protocol):
         incoming.keep_alive = self._parser.should_keep_alive()
         incoming.path, incoming.query = _split_target(self._url)
         headers = incoming.headers
-        if len(headers) > MAX_HEADERS or not incoming.path:
-            message = "Too many headers." if incoming.path else "The request target is not valid."
-            return self._refuse(ApiError("BadRequest", message, status=431 if incoming.path else 400))
+        if not incoming.path:
+            return self._refuse(ApiError("BadRequest", "The request target is not valid.", status=400))
         incoming.expects_continue = headers.get("expect", "").lower() == "100-continue"
         if self._server.app.is_registry(incoming.path):
             incoming.stream = Stream(self, incoming)
-            self.deadline = self._server.time() + self._server.body_seconds
+            self._until(self._server.time() + self._server.body_seconds)
             return self._enqueue(incoming)
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length[:18]) > self._server.max_body_bytes:
             return self._refuse(self._too_large())
         if incoming.expects_continue:
             self.send_continue(incoming)
-        self.deadline = self._server.time() + self._server.body_seconds
+        self._until(self._server.time() + self._server.body_seconds)
         return None
 
     def on_body(self, body: bytes) -> None:
@@ -192,7 +205,7 @@ class Connection(asyncio.Protocol):
         if incoming is None:
             return
         if incoming.stream is not None:
-            self.deadline = self._server.time() + self._server.body_seconds
+            self._until(self._server.time() + self._server.body_seconds)
             incoming.stream.feed(body)
             return
         incoming.size += len(body)
@@ -208,7 +221,7 @@ class Connection(asyncio.Protocol):
         incoming, self._reading = self._reading, None
         if incoming is None:
             return
-        self.deadline = _NEVER
+        self._until(_NEVER)
         if incoming.stream is not None:
             incoming.stream.complete()
         else:
@@ -326,10 +339,11 @@ class Connection(asyncio.Protocol):
         elif self._queue:
             self._start(self._queue[0])
         else:
-            if self._drained is None and self._reading is None:
-                self.deadline = self._server.time() + IDLE_SECONDS
+            if self._reading is None:
+                self._until(self._server.time() + IDLE_SECONDS)
                 self._wire_bytes = 0
-            self.resume_reading()
+            if self._drained is None:
+                self.resume_reading()
 
     def _end(self, *, unread: bool) -> None:
         self._deaf = True
@@ -356,15 +370,14 @@ class Connection(asyncio.Protocol):
         if not self._paused and not self.transport.is_closing():
             self._paused = True
             self.transport.pause_reading()
-            if self._drained is None:
-                self.deadline = _NEVER
+            self._until(_NEVER)
 
     def resume_reading(self) -> None:
         if self._paused and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
-            if self._reading is not None and self._drained is None:
-                self.deadline = self._server.time() + self._server.body_seconds
+            if self._reading is not None:
+                self._until(self._server.time() + self._server.body_seconds)
 
     async def drain(self) -> None:
         if self._drained is not None:
