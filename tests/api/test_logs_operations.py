@@ -7,7 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore import xform_name
+from botocore.validate import ParamValidator
 
 from neargate.kit.clock import ManualClock
 from neargate.kit.errors import ApiError
@@ -18,6 +21,9 @@ from neargate.services.logs import events, expiry, filter, groups, streams, tags
 from neargate.state import log_events
 from neargate.state.sqlite import SqliteStore
 
+MODEL = botocore.session.get_session().get_service_model("logs")
+NAMES = {xform_name(name): name for name in MODEL.operation_names}
+VALIDATOR = ParamValidator()
 G, S = "/ecs/app", "ecs/web/1"
 DAY = 86_400_000
 
@@ -43,7 +49,17 @@ class Logs:
         module = next(m for m in (groups, streams, events, filter, tags) if hasattr(m, name))
         scope = Scope("000000000000", "us-east-1")
         call = Call(self.house, scope, "arn:aws:iam::000000000000:root", "AKIA", "r")
-        return lambda **params: self.runner.run(getattr(module, name)(call, params))
+        model = MODEL.operation_model(NAMES[name])
+
+        def run(**params: Any) -> Any:
+            assert not VALIDATOR.validate(params, model.input_shape).has_errors()
+            result = self.runner.run(getattr(module, name)(call, params))
+            if model.output_shape is not None:
+                report = VALIDATOR.validate(result, model.output_shape)
+                assert not report.has_errors(), report.generate_report()
+            return result
+
+        return run
 
     def expire(self) -> None:
         self.runner.run(expiry.expire(self.house, self.clock.now()))

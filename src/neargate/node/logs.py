@@ -224,6 +224,8 @@ class LogShipper:
     async def _wait(self, feed: _Feed, part: Slice) -> bool:
         """Until something is written. True if lines of a joined event have waited long enough."""
         if part.ended:
+            if not feed.done.is_set():
+                _say_dropped(feed)
             feed.done.set()
         else:
             feed.done.clear()
@@ -233,6 +235,12 @@ class LogShipper:
         except TimeoutError:
             return True
         return False
+
+
+def _say_dropped(feed: _Feed) -> None:
+    with suppress(FileNotFoundError):
+        text = (feed.spool / "dropped").read_text()
+        log.warning("the container wrote more than its log buffer holds; dropped: %s", text, extra=_who(feed))
 
 
 def _missing(error: CellError) -> bool:
