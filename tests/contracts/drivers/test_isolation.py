@@ -1,6 +1,8 @@
 """The contract of a driver, second part: what a container gets, is held to, and cannot do."""
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
@@ -195,15 +197,25 @@ async def test_a_flood_of_log_does_not_starve_the_shim(rig: Rig) -> None:
     assert result.output == b"here\n" and asyncio.get_running_loop().time() - started < 1.0
     kept = sum(p.stat().st_size for p in sandbox.spool("flood").glob("*.seg"))
     assert kept <= MIB
+    before = shim_cpu(rig, sandbox.id)
+    await asyncio.sleep(1)
+    assert shim_cpu(rig, sandbox.id) - before < 0.6  # a flood gets no processor for nothing
     assert shim_memory(rig, sandbox.id) < 6 * MIB
+
+
+def _shim(rig: Rig, sandbox: str) -> int:
+    return int(json.loads((rig.directory / "driver/shims" / sandbox).read_text())["pid"])
+
+
+def shim_cpu(rig: Rig, sandbox: str) -> float:
+    """CPU seconds that a shim has used."""
+    fields = Path(f"/proc/{_shim(rig, sandbox)}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def shim_memory(rig: Rig, sandbox: str) -> int:
     """Private bytes of a shim."""
-    import json
-    from pathlib import Path
-
-    pid = json.loads((rig.directory / "driver/shims" / sandbox).read_text())["pid"]
+    pid = _shim(rig, sandbox)
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(
         int(line.split()[1]) * 1024

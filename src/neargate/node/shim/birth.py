@@ -36,7 +36,9 @@ def become_a_shim(setup: dict[str, Any]) -> None:
 
 
 def join_group(instance: str) -> None:
-    """Beside the rest, as it may wait 9 ms for the kernel's RCU; then the runtime's moves into cgroups need not."""
+    """Beside the rest, as it may wait 9 ms for the kernel's RCU; then the runtime's moves into cgroups
+    need not.
+    """
     _thread.start_new_thread(_join_group, (instance,))
 
 

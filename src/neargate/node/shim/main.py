@@ -27,6 +27,8 @@ from neargate.node.shim.peers import Peer
 
 VERSION = 1
 _POLL_WHILE_HELD = 0.02
+_PIPE_READS = 32
+"""More than a pipe can hold."""
 
 
 def run(connection: socket.socket, setup: dict[str, Any]) -> None:
@@ -324,10 +326,14 @@ class Shim:
             self._held.discard(fd)
 
     def _drain(self, container: Container, fd: int, keep: bool = False) -> None:
-        """Read what is in the pipe now. `keep`: somebody may still hold it open."""
+        """Read what is in the pipe now, also past a full log's limit. `keep`: somebody may still hold it
+        open.
+        """
         ready = select.poll()
         ready.register(fd, select.POLLIN)
-        while ready.poll(0) and not container.held_back:
+        for _ in range(_PIPE_READS):
+            if not ready.poll(0):
+                break
             if not container.read_stream(fd):
                 self._handlers.pop(fd, None)
                 self._held.discard(fd)

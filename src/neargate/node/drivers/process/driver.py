@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import resource
 import socket
 from collections.abc import Collection, Coroutine
 from pathlib import Path
@@ -47,11 +46,7 @@ class ProcessDriver:
         self._restarting = asyncio.Lock()
         self._removing: dict[str, asyncio.Lock] = {}
         self._errands: set[asyncio.Task[None]] = set()
-        self._limits = {
-            name: hard
-            for name in dir(resource)
-            if name.startswith("RLIMIT_") and (hard := resource.getrlimit(getattr(resource, name))[1]) >= 0
-        }
+        self._limits = machine.limits()
 
     # -- the machine -----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@ driver.py.
 """
 
 import asyncio
+import resource
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from neargate.node.drivers.base import DriverUnavailable
 
 INIT = "/usr/bin/tini-static"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_STATUS, _NR_OPEN = Path("/proc/self/status"), Path("/proc/sys/fs/nr_open")
+_CAP_SYS_RESOURCE = 1 << 24
 _EXTRA = {"crun": ["--cgroup-manager=cgroupfs"], "runc": []}
 
 
@@ -44,6 +47,16 @@ async def choose_runtime(wanted: str | None) -> str:
 
 def command(runtime: str) -> list[str]:
     return [_where(runtime) or runtime, *_EXTRA[runtime]]
+
+
+def limits() -> dict[str, int]:
+    """Hard resource limits that cannot be exceeded here, by RLIMIT_ name."""
+    effective = next(line for line in _STATUS.read_text().splitlines() if line.startswith("CapEff"))
+    if int(effective.split()[1], 16) & _CAP_SYS_RESOURCE:  # may raise all but this one
+        return {"RLIMIT_NOFILE": int(_NR_OPEN.read_text())}
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    found = {name: resource.getrlimit(getattr(resource, name))[1] for name in names}
+    return {name: hard for name, hard in found.items() if hard >= 0}
 
 
 def enable_forwarding() -> None:
