@@ -33,7 +33,8 @@ def canonical_path(path: str, *, s3: bool) -> str:
     if path in ("/", ""):
         return "/"
     if s3:
-        return quote(unquote_to_bytes(path), safe="/" + _UNRESERVED)
+        # Part by part: a slash inside a key's name (%2F) is not one between names.
+        return "/".join(quote(unquote_to_bytes(part), safe=_UNRESERVED) for part in path.split("/"))
     return quote(_normalized(path), safe="/" + _UNRESERVED)
 
 
@@ -45,7 +46,7 @@ def _normalized(path: str) -> str:
                 kept.pop()
         elif part and part != ".":
             kept.append(part)
-    trailing = "/" if path.endswith(("/", "/.", "/..")) and kept else ""
+    trailing = "/" if path.endswith("/") and kept else ""
     return "/" + "/".join(kept) + trailing
 
 
