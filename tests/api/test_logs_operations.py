@@ -121,7 +121,9 @@ def test_groups_are_made_described_and_deleted(bare: Logs) -> None:
     assert group["logGroupArn"] == "arn:aws:logs:us-east-1:000000000000:log-group:/a/3"
     assert (group["storedBytes"], group["kmsKeyId"], group["logGroupClass"]) == (0, "arn:key", "STANDARD")
     assert "retentionInDays" not in group and group["creationTime"] == bare.now
-    assert len(bare.describe_log_groups(logGroupNamePattern="A/")["logGroups"]) == 3
+    matching = bare.describe_log_groups(logGroupNamePattern="a/")["logGroups"]
+    assert len(matching) == 3 and set(matching[0]) == {"arn", "creationTime", "logGroupName"}
+    assert bare.describe_log_groups(logGroupNamePattern="A/")["logGroups"] == []
     bare.delete_log_group(logGroupName="/b")
     for operation in ("delete_log_group", "delete_retention_policy", "list_tags_log_group"):
         with refused("ResourceNotFoundException", r"The specified log group does not exist\.$"):
@@ -282,8 +284,15 @@ def test_filter_interleaves_streams_in_pages(logs: Logs) -> None:
         logs.filter(logStreamNames=["none"])
     with refused("InvalidParameterException", "Invalid filter pattern"):
         logs.filter(filterPattern="{ $.a = ")
-    with refused("InvalidParameterException"):
-        logs.filter(logStreamNames=["s1"], logStreamNamePrefix="s")
+    for params in (
+        {"logStreamNames": ["s1"], "logStreamNamePrefix": "s"},
+        {"startFromHead": False, "startTime": 1_700_000_000_000},
+    ):
+        with refused("InvalidParameterException"):
+            logs.filter(**params)
+    newest = logs.filter_log_events(logGroupName=G, limit=2, startFromHead=False)
+    again = logs.filter_log_events(logGroupName=G, limit=2, nextToken=newest["nextToken"])
+    assert messages(again) == ["197 s2", "196 s1"], "the token keeps the direction"
 
 
 def test_a_group_by_arn_and_bad_identifiers(logs: Logs) -> None:

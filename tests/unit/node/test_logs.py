@@ -270,3 +270,19 @@ async def test_a_stream_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         assert await ship.drain(SANDBOX, 5)
         assert await stored(cell) == ["b"]
         writer.close()
+
+
+async def test_without_inotify_spools_are_polled(tmp_path: Path) -> None:
+    async with cell_on(tmp_path) as cell:
+        ship = shipper(cell)
+        ship._watch._libc = SimpleNamespace(inotify_init1=lambda flags: -1)  # type: ignore[assignment]
+        async with ship:
+            ship.attach(SANDBOX, container(), ACCOUNT, REGION, tmp_path / "spool")
+            writer = SpoolWriter(str(tmp_path / "spool"), 1 << 20, True)
+            await asyncio.sleep(0.2)
+            for line in ("a", "b"):
+                writer.feed(STDOUT, f"{line}\n".encode())
+                await becomes(cell, ["a", "b"][: "ab".index(line) + 1])
+            writer.finish()
+            assert await ship.drain(SANDBOX, 5)
+            writer.close()

@@ -19,6 +19,7 @@ from neargate.state.store import Tx
 
 _LOOKED_AT_EVENTS = 100_000
 _LOOKED_AT_BYTES = 32 * 1024 * 1024
+_BACKWARD_SINCE = 1_704_067_200_000
 _HELD_BYTES = 8 * 1024 * 1024
 """What the streams' read-ahead may hold together."""
 Matcher = Callable[[str], bool]
@@ -41,9 +42,12 @@ async def filter_log_events(call: Call, params: Params) -> Result:
     low: Position = (names.moment(params, "startTime", 0), 0)
     high: Position = (names.moment(params, "endTime", names.LAST_MOMENT) + 1, 0)
     backward = params.get("startFromHead") is False
+    if backward and params.get("startTime", _BACKWARD_SINCE) < _BACKWARD_SINCE:
+        raise names.invalid("startFromHead can be false only with a startTime of 2024-01-01 or later.")
     limit = params.get("limit") or MAX_BATCH_EVENTS
     if given := params.get("nextToken"):
-        ts, seq = names.untoken(given, (int, int))
+        ts, seq, way = names.untoken(given, (int, int, int))
+        backward = bool(way)
         low, high = (low, min(high, (ts, seq + 1))) if backward else (max(low, (ts, seq)), high)
 
     def body(tx: Tx) -> _Page:
@@ -59,7 +63,7 @@ async def filter_log_events(call: Call, params: Params) -> Result:
     page = await call.logs.scan(body)
     result: Result = {"events": page.events, "searchedLogStreams": []}
     if page.rest is not None:
-        result["nextToken"] = names.token(list(page.rest))
+        result["nextToken"] = names.token([*page.rest, int(backward)])
     return result
 
 

@@ -17,6 +17,8 @@ from neargate.state.catalog import LOG_GROUP
 from neargate.state.store import Tx
 
 _PAGE = 50
+_BRIEF = ("arn", "creationTime", "logGroupName")
+"""What an answer to logGroupNamePattern shows of a group."""
 
 
 async def create_log_group(call: Call, params: Params) -> Result:
@@ -73,7 +75,7 @@ async def describe_log_groups(call: Call, params: Params) -> Result:
         return (
             group.name > after
             and group.name.startswith(prefix or "")
-            and (pattern or "").lower() in group.name.lower()
+            and (pattern or "") in group.name
             and (wanted is None or group.name in wanted)
             and params.get("logGroupClass") in (None, group.group_class)
         )
@@ -83,7 +85,10 @@ async def describe_log_groups(call: Call, params: Params) -> Result:
         return groups[: limit + 1], log_events.stored_bytes(tx)
 
     found, sizes = await call.logs.scan(body)
-    result: Result = {"logGroups": [_shown(group, sizes.get(group.number, 0)) for group in found[:limit]]}
+    shown = [_shown(group, sizes.get(group.number, 0)) for group in found[:limit]]
+    if pattern:
+        shown = [{k: v for k, v in group.items() if k in _BRIEF} for group in shown]
+    result: Result = {"logGroups": shown}
     if len(found) > limit:
         result["nextToken"] = names.token([found[limit - 1].name])
     return result
