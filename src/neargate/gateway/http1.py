@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: bytes in, requests to the app one after another, answers out.
 
-Made by server.py for each client. Ours rather than uvicorn's because it must bound what a client may hold
-(header bytes, body bytes, time), and because it costs half as much a request (docs/dependencies.md).
+Made by server.py for each client. Ours rather than uvicorn's because it must bound what a client may hold:
+header bytes, body bytes, and the time for each, for which uvicorn has no settings.
 
     idle -> head -> body -> answering -> idle      all but answering have a deadline, kept by server.py
       a fault of the client's: answer it, then drain (the client must be able to read the answer) and close
