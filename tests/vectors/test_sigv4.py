@@ -26,7 +26,7 @@ def text_of(vector: str, ending: str) -> str:
 
 
 def request_of(text: str) -> Request:
-    """A request as the suite writes it down; some are no HTTP that a server would take (blanks in the path)."""
+    """A request as the suite writes it down; some are no HTTP that a server would take."""
     head, _, body = text.partition("\n\n")
     first, *lines = head.split("\n")
     method, _, rest = first.partition(" ")
