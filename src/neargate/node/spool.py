@@ -19,6 +19,7 @@ PARTIAL = 1
 SEGMENT_BYTES = 256 * 1024
 LINE_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
+_TELL_SECONDS, _LOOK_SECONDS = 0.1, 0.02
 _SUFFIX = ".seg"
 
 
@@ -42,6 +43,7 @@ class SpoolWriter:
         self._blocking = blocking
         self._rests: dict[int, bytes] = {}
         self._dropped_lines = self._dropped_bytes = 0
+        self._untold, self._told_at, self._looked_at = False, 0.0, 0.0
         os.makedirs(directory, exist_ok=True)
         kept = segment_offsets(directory)
         self._start = self._oldest = kept[-1] if kept else 0
@@ -89,6 +91,8 @@ class SpoolWriter:
 
     def finish(self) -> None:
         """All streams have closed: say where the end is."""
+        if self._untold:
+            self._tell_dropped()
         self._write_file("end", str(self.offset))
 
     def close(self) -> None:
@@ -99,7 +103,8 @@ class SpoolWriter:
     def _frame(self, stream: int, payload: bytes, flags: int) -> None:
         size = FRAME.size + len(payload)
         if not self._blocking and self._room() < size:
-            self._refresh()
+            if time.monotonic() - self._looked_at > _LOOK_SECONDS:
+                self._refresh()
             if self._room() < size:
                 self._drop(payload)
                 if self.offset > self._start:
@@ -115,6 +120,8 @@ class SpoolWriter:
             self._drop(payload)
             return
         self.offset += size
+        if self._untold:
+            self._tell_dropped()
         if self.offset - self._start >= self._segment_limit:
             self._roll()
 
@@ -122,6 +129,7 @@ class SpoolWriter:
         return self._limit - (self.offset - self._oldest)
 
     def _refresh(self) -> None:
+        self._looked_at = time.monotonic()
         kept = segment_offsets(self.directory)
         self._oldest = kept[0] if kept else self.offset
 
@@ -137,6 +145,13 @@ class SpoolWriter:
     def _drop(self, payload: bytes) -> None:
         self._dropped_lines += payload.count(b"\n") or 1
         self._dropped_bytes += len(payload)
+        self._untold = True
+        if time.monotonic() - self._told_at > _TELL_SECONDS:  # in a flood, each would cost more than the read
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        self._untold = False
+        self._told_at = time.monotonic()
         self._write_file("dropped", f"{self._dropped_lines} {self._dropped_bytes}")
 
     def _write_file(self, name: str, text: str) -> None:

@@ -27,6 +27,7 @@ _GROUP = "root:x:0:\nweb:x:1001:\nstaff:x:50:web\nlogs:x:60:other,web\n"
 def build_image(directory: Path) -> Path:
     """An EROFS file with all of busybox's applets, and users root and web."""
     tree = directory / "tree"
+    directory.mkdir(exist_ok=True)
     for name in ("bin", "etc", "tmp", "root", "home/web", "data"):
         (tree / name).mkdir(parents=True)
     shutil.copy("/usr/bin/busybox", tree / "bin/busybox")

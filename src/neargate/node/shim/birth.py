@@ -18,6 +18,8 @@ from neargate.node.network.interface import Interface
 from neargate.node.network.rtnetlink import RtNetlink
 from neargate.node.shim import files, kernel
 
+FIRST_BASE = 1 << 30
+
 
 def become_a_shim(setup: dict[str, Any]) -> None:
     """A session and streams of its own, and the record by which a sweep finds what is made from here on."""
@@ -49,26 +51,77 @@ def _join_group(instance: str) -> None:
         sys.stderr.write(f"stays in the daemon's cgroup: {error}\n")
 
 
-def namespaces(setup: dict[str, Any]) -> Interface:
-    """Mounts and network of its own; the interface is up on return."""
+def namespaces(setup: dict[str, Any]) -> tuple[Interface, int]:
+    """Mounts and network of its own; the interface is up on return. And the user namespace, or -1."""
     kernel.become_subreaper()
     host = RtNetlink()
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
+    user = -1
+    if setup["uid_base"]:
+        user, network = mapped_namespaces(setup["uid_base"])
+        kernel.setns(network, kernel.CLONE_NEWNET)
+        os.close(network)
+        kernel.unshare(kernel.CLONE_NEWNS)
+    else:
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
     kernel.mount("none", setup["images"], None, kernel.MS_SLAVE)
+    if user >= 0:
+        _reachable(setup)
     interface = Interface(host, RtNetlink())
     interface.loopback()
     files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     wanted = setup["interface"]
     if wanted:
         interface.bring_up(wanted["names"], os.getpid(), wanted["mac"], wanted["address"], wanted["gateway"])
-    return interface
+    return interface, user
 
 
-def pid_namespace() -> int:
+def mapped_namespaces(base: int) -> tuple[int, int]:
+    """A user namespace, and a network namespace that it owns; descriptors.
+
+    Ids 0 to 65535 are `base` and on outside, the sandbox's own. Higher ones are themselves: they mean
+    nobody on a host, and images and task definitions that use them work.
+    """
+    child_waits, go = os.pipe2(os.O_CLOEXEC)
+    parent_waits, made = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if not child:
+        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+        os.write(made, b"x")
+        os.close(go)
+        os.read(child_waits, 1)
+        os._exit(0)
+    os.close(child_waits)
+    os.close(made)
+    try:
+        if not os.read(parent_waits, 1):
+            raise OSError(1, "user namespaces are not allowed")
+        for kind in ("uid_map", "gid_map"):
+            files.write(f"/proc/{child}/{kind}", f"0 {base} 65536\n65536 65536 {FIRST_BASE - 65536 * 2}")
+        found = [os.open(f"/proc/{child}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("user", "net")]
+    finally:
+        os.close(go)
+        os.close(parent_waits)
+        os.waitpid(child, 0)
+    return found[0], found[1]
+
+
+def _reachable(setup: dict[str, Any]) -> None:
+    """Show the sandbox's directory where its mapped root may walk to (the data directory is the host's
+    alone).
+    """
+    kernel.mount("tmpfs", setup["stage"], "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
+    os.mkdir(f"{setup['stage']}/s")
+    os.chmod(setup["directory"], 0o711)
+    kernel.mount(setup["directory"], f"{setup['stage']}/s", None, kernel.MS_BIND)
+
+
+def pid_namespace(user_namespace: int) -> int:
     """The pause process: first in the namespace that the containers share; reaps what they leave."""
     read, write = os.pipe2(os.O_CLOEXEC)
     between = os.fork()
     if not between:
+        if user_namespace >= 0:
+            kernel.setns(user_namespace, kernel.CLONE_NEWUSER)
         kernel.unshare(kernel.CLONE_NEWPID)
         pause = os.fork()
         if pause:

@@ -4,6 +4,7 @@ Called by main.py. Order: prepare -> command -> started | failed -> ended -> (pr
 restarts + 1).
 """
 
+import fcntl
 import json
 import os
 import socket
@@ -13,8 +14,9 @@ from typing import Any
 from neargate.node import cgroup, spool
 from neargate.node.shim import files, kernel, users
 
-# 8 MiB per 20 ms, as the loop looks at held streams: 400 MB/s
-_WINDOW, _WINDOW_BYTES = 0.02, 8 << 20
+# The loop looks at held streams every 20 ms: 200 MB/s at most, as the pipe fills up meanwhile.
+_WINDOW, _WINDOW_READS = 0.02, 64
+_PIPE_BYTES = 256 * 1024
 
 
 class StartError(Exception):
@@ -26,7 +28,11 @@ class Container:
         self.name = name
         self._setup = setup
         self.directory = f"{setup['directory']}/c/{name}"
-        self.root = f"{self.directory}/root"
+        self._base: int = setup["uid_base"]
+        """Outside number of the container's user 0; 0 without a user namespace."""
+        self._seen = f"{setup['stage']}/s" if self._base else setup["directory"]
+        """The sandbox's directory, where the container's root may reach it."""
+        self.root = f"{self._seen}/c/{name}/root"
         self.state: dict[str, Any] = {"name": name, "running": False, "restarts": -1}
         self.group = cgroup.Group(f"{setup['cgroup']}/{name}", setup["v2"])
         self.writer: spool.SpoolWriter | None = None
@@ -38,7 +44,7 @@ class Container:
         self.starting = False
         self._used = os.path.exists(self.directory)
         self._window_start = 0.0
-        self._window_bytes = 0
+        self._window_reads = 0
         self._mounted = False
         self._tty: socket.socket | None = None
         self._tty_directory = -1
@@ -54,7 +60,7 @@ class Container:
             self.clean()
             files.remove_tree(self.directory)
         self._used = True
-        for part in ("upper", "work", "root"):
+        for part in ("upper", "work", "root", "lower"):
             os.makedirs(f"{self.directory}/{part}")
         try:
             self._mount_root(request["image"], request["lower"])
@@ -72,11 +78,19 @@ class Container:
         if not os.path.ismount(lower):  # forked by an earlier daemon's zygote, which had no such image yet
             os.makedirs(lower, exist_ok=True)
             kernel.mount_erofs(image, lower)
+        if self._base:
+            mapped = f"{self.directory}/lower"
+            kernel.mount_mapped(lower, mapped, self._setup["user_namespace"])
+            lower = mapped
+            for part in ("upper", "work"):
+                os.chown(f"{self.directory}/{part}", self._base, self._base)
         paths = (files.overlay_path(p) for p in (lower, f"{self.directory}/upper", f"{self.directory}/work"))
         # volatile: the upper layer dies with the container, so nobody needs its fsyncs
         options = "lowerdir={},upperdir={},workdir={},volatile".format(*paths)
         kernel.mount("overlay", self.root, "overlay", kernel.MS_NODEV, options)
         self._mounted = True
+        if self._base:
+            kernel.umount(mapped)  # the overlay holds it
 
     def _finish_config(
         self,
@@ -92,6 +106,10 @@ class Container:
         process["user"] = user
         if not any(entry.startswith("HOME=") for entry in process["env"]):
             process["env"].append(f"HOME={home}")
+        config["root"]["path"] = self.root
+        if self._base:
+            path = f"/proc/{os.getpid()}/fd/{self._setup['user_namespace']}"
+            config["linux"]["namespaces"].append({"type": "user", "path": path})
         for entry in config["linux"]["namespaces"]:
             if entry["type"] == "network":
                 entry["path"] = f"/proc/{os.getpid()}/ns/net"
@@ -107,12 +125,17 @@ class Container:
         own = {m["destination"] for m in config["mounts"]}
         config["mounts"] += [m for m in request["volumes"] if m["destination"] not in own]
         for mount in request["volumes"]:
-            os.makedirs(mount["source"], mode=0o755, exist_ok=True)
+            if not os.path.isdir(mount["source"]):
+                os.makedirs(mount["source"], mode=0o755)
+                os.chown(mount["source"], self._base, self._base)
+        for mount in config["mounts"]:
+            if mount["type"] == "bind" and mount["source"].startswith(self._setup["directory"] + "/"):
+                mount["source"] = self._seen + mount["source"][len(self._setup["directory"]) :]
         self._make_cwd(process["cwd"])
 
     def _make_cwd(self, cwd: str) -> None:
         try:
-            kernel.make_directories(self.root, cwd)
+            kernel.make_directories(self.root, cwd, self._base)
         except OSError as error:
             raise StartError(f"mkdir {cwd}: {(error.strerror or '').lower()}") from None
 
@@ -129,6 +152,11 @@ class Container:
             self._tty_directory = directory
             return [(null, 0), (null, 1), (null, 2)], ["--console-socket", path], [null]
         outputs = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]
+        for read, _write in outputs:
+            try:
+                fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            except OSError:
+                break  # the user's share of pipe memory is used up: the smaller default does too
         self.streams = {outputs[0][0]: spool.STDOUT, outputs[1][0]: spool.STDERR}
         if request["interactive"]:
             stdin, self.stdin = os.pipe2(os.O_CLOEXEC)
@@ -186,14 +214,14 @@ class Container:
 
     @property
     def held_back(self) -> bool:
-        """Do not read its streams now: a blocking log is full, or it writes more than is sane.
+        """Do not read its streams now: a blocking log is full, or it writes too much.
 
         (Reading costs CPU that the task's quota does not see; a flood must not get a processor for nothing.)
         """
-        if self._window_bytes >= _WINDOW_BYTES:
+        if self._window_reads >= _WINDOW_READS:
             if time.monotonic() - self._window_start < _WINDOW:
                 return True
-            self._window_bytes = 0
+            self._window_reads = 0
         return self.writer is not None and self.writer.full
 
     def read_stream(self, fd: int) -> bool:
@@ -206,9 +234,9 @@ class Container:
             data = b""
         stream = self.streams[fd]
         if data:
-            if not self._window_bytes:
+            if not self._window_reads:
                 self._window_start = time.monotonic()
-            self._window_bytes += len(data)
+            self._window_reads += 1
             if self.writer:
                 self.writer.feed(stream, data)
             return True

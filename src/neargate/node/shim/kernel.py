@@ -10,10 +10,13 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC = 4096, 16384
 MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
-CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS = 0x10, 0x02
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
-_OPENAT2 = 437  # the same number on every architecture
+# the same numbers on every architecture
+_OPENAT2, _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 437, 428, 429, 442
+_AT_FDCWD, _AT_EMPTY_PATH, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1000, 1, 4
+_MOUNT_ATTR_IDMAP = 0x100000
 _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
 _LO_FLAGS = 1 | 4  # read-only, autoclear: the device goes with its mount
 
@@ -32,6 +35,10 @@ _libc.syscall.restype = ctypes.c_long
 
 class _OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
 
 
 def _check(result: int, what: str) -> int:
@@ -54,6 +61,27 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def setns(fd: int, kind: int) -> None:
+    _check(_libc.setns(fd, kind), "setns")
+
+
+def mount_mapped(source: str, target: str, user_namespace: int) -> None:
+    """Bind `source` to `target` with its owners shifted by the map of a user namespace."""
+    clone = _OPEN_TREE_CLONE | os.O_CLOEXEC
+    tree = _check(_libc.syscall(_OPEN_TREE, _AT_FDCWD, ctypes.c_char_p(source.encode()), clone), source)
+    try:
+        attr = _MountAttr(_MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
+        size = ctypes.c_size_t(ctypes.sizeof(attr))
+        empty = ctypes.c_char_p(b"")
+        result = _libc.syscall(_MOUNT_SETATTR, tree, empty, _AT_EMPTY_PATH, ctypes.byref(attr), size)
+        _check(result, f"{source}: owners cannot be mapped")
+        place = ctypes.c_char_p(target.encode())
+        flags = _MOVE_MOUNT_F_EMPTY_PATH
+        _check(_libc.syscall(_MOVE_MOUNT, tree, empty, _AT_FDCWD, place, flags), target)
+    finally:
+        os.close(tree)
+
+
 def become_subreaper() -> None:
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
 
@@ -70,7 +98,7 @@ def open_in_root(root_fd: int, path: str, flags: int) -> int:
     return _check(_libc.syscall(_OPENAT2, root_fd, name, ctypes.byref(how), ctypes.sizeof(how)), path)
 
 
-def make_directories(root: str, path: str) -> None:
+def make_directories(root: str, path: str, owner: int = 0) -> None:
     """Make `path` inside `root` if it is missing; never follows a link out of it. Raise OSError."""
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -85,6 +113,7 @@ def make_directories(root: str, path: str) -> None:
                 above = open_in_root(root_fd, parent or "/", os.O_PATH | os.O_DIRECTORY)
                 try:
                     os.mkdir(part, 0o755, dir_fd=above)
+                    os.chown(part, owner, owner, dir_fd=above, follow_symlinks=False)
                 finally:
                     os.close(above)
     finally:

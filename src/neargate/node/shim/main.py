@@ -79,11 +79,12 @@ class Shim:
         self.group.make()
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         birth.join_group(setup["instance"])
-        self._interface = birth.namespaces(setup)
+        self._interface, setup["user_namespace"] = birth.namespaces(setup)
         for name, text in setup["files"].items():
             files.write(f"{setup['directory']}/{name}", text)
+            os.chown(f"{setup['directory']}/{name}", setup["uid_base"], setup["uid_base"])
         if setup["shared_pid"]:
-            self._pause = birth.pid_namespace()
+            self._pause = birth.pid_namespace(setup["user_namespace"])
         self._listener = birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
         self._persist()

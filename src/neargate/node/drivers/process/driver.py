@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import socket
+import tempfile
 from collections.abc import Collection, Coroutine
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +33,23 @@ log = logging.getLogger(__name__)
 class ProcessDriver:
     name = "process"
 
-    def __init__(self, root: Path, instance: str, vpc_cidr: str, runtime: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        instance: str,
+        vpc_cidr: str,
+        runtime: str | None = None,
+        user_namespaces: bool | None = None,
+    ) -> None:
         """root -- the driver's own directory. instance -- six hexadecimal digits, other daemons have others.
-        runtime -- crun or runc; None takes the first that works."""
+        runtime -- crun or runc; None takes the first that works.
+        user_namespaces -- None uses them where they work."""
         self._root = root
         self._instance = instance
         self._vpc_cidr = vpc_cidr
         self._wanted_runtime = runtime
         self._runtime = ""
+        self._user_namespaces = user_namespaces
         self._images: dict[str, asyncio.Task[None]] = {}
         self._zygote = Zygote(instance, root / "images")
         self._sandboxes: dict[str, ProcessSandbox] = {}
@@ -61,6 +71,8 @@ class ProcessDriver:
         await self._zygote.start()
         try:
             self._runtime = await machine.choose_runtime(self._wanted_runtime)
+            if self._user_namespaces is None:
+                self._user_namespaces = await self._probe_user_namespaces()
             await asyncio.to_thread(seccomp.bpf, ocispec.CAPABILITIES)
             machine.enable_forwarding()
             claims.claim(self._instance, self._vpc_cidr)
@@ -72,6 +84,16 @@ class ProcessDriver:
             await self._zygote.stop()
             raise
         return self
+
+    async def _probe_user_namespaces(self) -> bool:
+        """Whether containers' root is somebody else outside. (runc 1.1 cannot join such a namespace.)"""
+        if self._runtime != "crun":
+            return False
+        with tempfile.TemporaryDirectory(dir=self._root / "trash") as directory:
+            cause = await self._zygote.probe_user_namespaces(Path(directory))
+        if cause:
+            log.warning("process tier: no user namespaces, so a container's root is the host's: %s", cause)
+        return not cause
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -185,6 +207,8 @@ class ProcessDriver:
             "images": str((self._root / "images").resolve()),
             "trash": str((self._root / "trash").resolve()),
             "cgroup": self._group(spec.id),
+            "uid_base": machine.uid_base(spec.id) if self._user_namespaces else 0,
+            "stage": machine.stage(self._root),
             "v2": cgroup.is_v2(),
             "memory": spec.memory,
             "cpu": spec.cpu,

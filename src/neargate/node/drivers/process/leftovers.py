@@ -64,7 +64,7 @@ def _kill_shim(pid: int, started: str) -> None:
 def empty_trash(root: Path) -> None:
     """What a shim was removing when it was killed. (Names end in the pid of the remover.)"""
     for tree in (root / "trash").iterdir():
-        if not Path("/proc", tree.name.rpartition("-")[2]).exists():
+        if "-" in tree.name and not Path("/proc", tree.name.rpartition("-")[2]).exists():
             files.remove_tree(str(tree))
 
 

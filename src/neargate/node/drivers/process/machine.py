@@ -9,6 +9,7 @@ from pathlib import Path
 
 from neargate.node import seccomp
 from neargate.node.drivers.base import DriverUnavailable
+from neargate.node.shim.birth import FIRST_BASE
 
 INIT = "/usr/bin/tini-static"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -57,6 +58,17 @@ def limits() -> dict[str, int]:
     names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     found = {name: resource.getrlimit(getattr(resource, name))[1] for name in names}
     return {name: hard for name, hard in found.items() if hard >= 0}
+
+
+def uid_base(sandbox: str) -> int:
+    """First of the 65536 ids that a sandbox's users are outside: spread by its id."""
+    return FIRST_BASE + 65536 * (int(sandbox[:8], 16) % 16384)
+
+
+def stage(root: Path) -> str:
+    """A directory that every Linux has, used as a mount point in private namespaces only."""
+    resolved = root.resolve()
+    return next(p for p in ("/mnt", "/media", "/srv") if Path(p).is_dir() and not resolved.is_relative_to(p))
 
 
 def enable_forwarding() -> None:
