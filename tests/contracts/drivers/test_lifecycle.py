@@ -12,7 +12,7 @@ from neargate.model.sandbox import LogSink, Mount, Ulimit
 from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.process import ProcessDriver
 from tests.contracts.drivers.rig import MIB, Rig, ended, eventually, lines, shell
-from tests.contracts.drivers.traces import mounts, processes
+from tests.contracts.drivers.traces import mounts, processes, traces
 
 pytestmark = pytest.mark.root
 
@@ -33,7 +33,8 @@ async def test_output_exit_code_and_times_of_a_container(rig: Rig) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1])
 async def test_exit_code_of_a_signal_is_128_and_its_number(rig: Rig, number: int) -> None:
-    sandbox = await rig.run(shell("c", "trap 'kill -USR1 $$' USR2; exec sleep 60", init=True))
+    sandbox = await rig.run(shell("c", "echo ready; exec sleep 60", init=True))
+    await eventually(lambda: "ready" in lines(sandbox, "c"), "the init forwards signals")
     await sandbox.signal("c", number)
     assert await ended(sandbox, "c") == 128 + number
     await sandbox.signal("c", number)  # ended: no error
@@ -285,6 +286,13 @@ async def test_two_daemons_need_two_ranges(rig: Rig, tmp_path: Path) -> None:
     host = ProcessDriver(tmp_path / "host", "fefefe", "127.0.0.0/8")
     with pytest.raises(DriverUnavailable, match=r"127\.0\.0\.0/8"):
         await host.__aenter__()
+
+
+async def test_a_machine_that_cannot_run_containers_says_why(rig: Rig, tmp_path: Path) -> None:
+    other = ProcessDriver(tmp_path / "other", "fefefe", "10.250.0.0/16", runtime="runc", user_namespaces=True)
+    with pytest.raises(DriverUnavailable, match="apt-get install crun"):
+        await other.__aenter__()
+    assert traces("fefefe", tmp_path / "other") == []
 
 
 async def test_volumes_are_shared_and_may_be_read_only(rig: Rig) -> None:

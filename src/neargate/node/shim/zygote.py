@@ -4,7 +4,7 @@ Started by drivers/process/zygote.py as a process of few imports, so that a shim
 pages only. It ends with the daemon (end of file on its socket); the shims stay. Next: main.py, in the
 child.
 
-Messages are JSON over a SOCK_SEQPACKET pair: {op: "mount"|"unmount"|"probe"|"shim", ...} ->
+Messages are JSON over a SOCK_SEQPACKET pair: {op: "mount"|"unmount"|"shim", ...} ->
 {ok}|{error}. With `shim` comes one descriptor: the new shim's first connection to the daemon.
 """
 
@@ -16,7 +16,7 @@ import socket
 import sys
 
 from neargate.node import cgroup
-from neargate.node.shim import kernel, probe
+from neargate.node.shim import kernel
 from neargate.node.shim import main as shim
 
 MESSAGE = 1 << 20
@@ -47,8 +47,6 @@ def main() -> None:
         if request["op"] == "shim":
             _answer(control, {"ok": True, "pid": _fork(control, fds[0], request["setup"])})
             os.close(fds[0])
-        elif request["op"] == "probe":
-            _answer(control, {"ok": True, "cause": probe.user_namespaces(request["directory"])})
         else:
             _answer(control, _mounts(request))
 

@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import socket
-import tempfile
 from collections.abc import Collection, Coroutine
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ from typing import Any, Self
 from neargate.model.sandbox import SandboxSpec
 from neargate.node import cgroup, seccomp
 from neargate.node.drivers.base import DriverError, DriverUnavailable
-from neargate.node.drivers.process import leftovers, machine, ocispec
+from neargate.node.drivers.process import leftovers, machine, ocispec, probe
 from neargate.node.drivers.process.link import ShimGone, connect
 from neargate.node.drivers.process.sandbox import ProcessSandbox, state_of
 from neargate.node.drivers.process.zygote import Zygote, ZygoteGone
@@ -47,9 +46,9 @@ class ProcessDriver:
         self._root = root
         self._instance = instance
         self._vpc_cidr = vpc_cidr
-        self._wanted_runtime = runtime
         self._runtime = ""
-        self._user_namespaces = user_namespaces
+        self._wishes = (runtime, user_namespaces)
+        self._user_namespaces = False
         self._images: dict[str, asyncio.Task[None]] = {}
         self._zygote = Zygote(instance, root / "images")
         self._sandboxes: dict[str, ProcessSandbox] = {}
@@ -70,30 +69,35 @@ class ProcessDriver:
             (self._root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._zygote.start()
         try:
-            self._runtime = await machine.choose_runtime(self._wanted_runtime)
-            if self._user_namespaces is None:
-                self._user_namespaces = await self._probe_user_namespaces()
             await asyncio.to_thread(seccomp.bpf, ocispec.CAPABILITIES)
             machine.enable_forwarding()
             claims.claim(self._instance, self._vpc_cidr)
             await firewall.install(self._instance, self._vpc_cidr)
+            await self._choose()
         except (OSError, firewall.FirewallError) as error:
-            await self._zygote.stop()
+            await self._give_up()
             raise DriverUnavailable(f"process tier: {error}") from error
         except BaseException:
-            await self._zygote.stop()
+            await self._give_up()
             raise
         return self
 
-    async def _probe_user_namespaces(self) -> bool:
-        """Whether containers' root is somebody else outside. (runc 1.1 cannot join such a namespace.)"""
-        if self._runtime != "crun":
-            return False
-        with tempfile.TemporaryDirectory(dir=self._root / "trash") as directory:
-            cause = await self._zygote.probe_user_namespaces(Path(directory))
-        if cause:
-            log.warning("process tier: no user namespaces, so a container's root is the host's: %s", cause)
-        return not cause
+    async def _choose(self) -> None:
+        """Take the best way of running containers that works here."""
+        cause: str | None = ""
+        for runtime, mapped in machine.candidates(*self._wishes):
+            self._runtime, self._user_namespaces = runtime, mapped
+            cause = await probe.failure(self, self._root)
+            if cause is None:
+                return
+            users = "with" if mapped else "without"
+            log.warning("process tier: %s %s user namespaces does not work: %s", runtime, users, cause)
+        raise DriverUnavailable(f"process tier: no container can be run here: {cause}")
+
+    async def _give_up(self) -> None:
+        await self._zygote.stop()
+        if not leftovers.find(self._root, self._instance):  # else running tasks still need the rules
+            await self.teardown()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -182,7 +186,7 @@ class ProcessDriver:
             directory=str(directory.resolve()),
             cgroup=self._group(spec.id),
             limits=self._limits,
-            init=machine.INIT if Path(machine.INIT).exists() else None,
+            init=machine.INIT,
         )
         return ProcessSandbox(spec, place, self._runtime, self._mounted, self._bury, self._lost, self._later)
 

@@ -2,7 +2,6 @@
 driver.py.
 """
 
-import asyncio
 import resource
 import shutil
 from pathlib import Path
@@ -25,25 +24,25 @@ def _where(tool: str) -> str | None:
 def check_tools() -> None:
     if not _where("nft"):
         raise DriverUnavailable("process tier: nft is missing: apt-get install nftables")
+    if not Path(INIT).exists():
+        raise DriverUnavailable(f"process tier: {INIT} is missing: apt-get install tini")
     if not seccomp.PROFILE.exists():
         raise DriverUnavailable(
             f"process tier: {seccomp.PROFILE} is missing: apt-get install golang-github-containers-common"
         )
 
 
-async def choose_runtime(wanted: str | None) -> str:
-    """The first of crun and runc that answers. Raise DriverUnavailable."""
-    for name in (wanted,) if wanted else ("crun", "runc"):
-        path = _where(name)
-        if not path:
-            continue
-        process = await asyncio.create_subprocess_exec(
-            path, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        out, _ = await process.communicate()
-        if process.returncode == 0 and (name != "crun" or b"+SECCOMP" in out):
-            return name
-    raise DriverUnavailable("process tier: no OCI runtime works here: apt-get install crun (or runc)")
+def candidates(runtime: str | None, user_namespaces: bool | None) -> list[tuple[str, bool]]:
+    """(runtime, user namespaces) to try, best first. Raise DriverUnavailable if no runtime is installed."""
+    # runc 1.1 cannot join a user namespace that somebody else made
+    wishes = [("crun", True), ("crun", False), ("runc", False)]
+    found = [
+        (name, mapped) for name, mapped in wishes
+        if runtime in (None, name) and user_namespaces in (None, mapped) and _where(name)
+    ]  # fmt: skip
+    if not found:
+        raise DriverUnavailable("process tier: no OCI runtime here: apt-get install crun (or runc)")
+    return found
 
 
 def command(runtime: str) -> list[str]:

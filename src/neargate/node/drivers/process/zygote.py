@@ -78,11 +78,6 @@ class Zygote:
         with contextlib.suppress(DriverError):
             await self._ask({"op": "unmount", "target": str(target)})
 
-    async def probe_user_namespaces(self, directory: Path) -> str:
-        """Empty if they work here, else why not."""
-        answer = await self._ask({"op": "probe", "directory": str(directory.resolve())})
-        return str(answer["cause"])
-
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
