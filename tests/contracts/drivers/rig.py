@@ -5,6 +5,7 @@ to ask.
 import asyncio
 import contextlib
 import itertools
+import os
 import secrets
 import shutil
 import subprocess
@@ -39,6 +40,10 @@ def build_image(directory: Path) -> Path:
     (tree / "etc/passwd").write_text(_PASSWD)
     (tree / "etc/group").write_text(_GROUP)
     (tree / "outside").symlink_to("../../../../../../../../etc")
+    (tree / "home/web/kept").write_text("kept\n")
+    (tree / "home/web").chmod(0o750)
+    for path in (tree / "home/web", tree / "home/web/kept"):
+        os.chown(path, 1000, 1001)
     (tree / "etc/notexec").write_text("data")
     path = directory / "busybox.erofs"
     subprocess.run(["mkfs.erofs", str(path), str(tree)], check=True, capture_output=True)

@@ -312,6 +312,17 @@ async def test_volumes_are_shared_and_may_be_read_only(rig: Rig) -> None:
     assert lines(sandbox, "t", 1) == "data\ndata\nmore\n"
 
 
+async def test_a_new_volume_begins_as_the_image_declares_it(rig: Rig) -> None:
+    """AWS's pattern for volumes of users other than root: VOLUME in the Dockerfile, with owner and mode."""
+    mounts = (Mount(volume="v", target="/home/web"), Mount(volume="w", target="/data"))
+    sandbox = await rig.open(volumes=("v", "w"))
+    script = "cat kept; touch x && stat -c '%U %a' .; touch /data/x || stat -c %U /data"
+    container = shell("c", script, user="web", mounts=mounts, working_directory="/home/web")
+    await sandbox.start(container, rig.image(volumes=("/home/web", "/missing")))
+    assert await ended(sandbox, "c") == 0
+    assert lines(sandbox, "c", 1) == "kept\nweb 750\nroot\n"
+
+
 async def test_ulimits_are_set_and_held_to_the_machines_maximum(rig: Rig) -> None:
     import resource
 

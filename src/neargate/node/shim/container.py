@@ -128,10 +128,31 @@ class Container:
             if not os.path.isdir(mount["source"]):
                 os.makedirs(mount["source"], mode=0o755)
                 os.chown(mount["source"], self._base, self._base)
+                if mount["destination"] in request["image_volumes"]:
+                    self._fill(mount["source"], mount["destination"])
         for mount in config["mounts"]:
             if mount["type"] == "bind" and mount["source"].startswith(self._setup["directory"] + "/"):
                 mount["source"] = self._seen + mount["source"][len(self._setup["directory"]) :]
         self._make_cwd(process["cwd"])
+
+    def _fill(self, volume: str, target: str) -> None:
+        """A new volume where the image declares VOLUME begins as what the image has there, owner and
+        mode too.
+        """
+        root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            source = kernel.open_in_root(root, target, os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return  # the image has nothing there
+        finally:
+            os.close(root)
+        try:
+            argv = ["/bin/cp", "-a", "--reflink=auto", f"/proc/{os.getpid()}/fd/{source}/.", volume]
+            pid = os.posix_spawn(argv[0], argv, os.environ)
+            if os.waitpid(pid, 0)[1]:
+                raise StartError(f"the image's {target} cannot be copied into its volume")
+        finally:
+            os.close(source)
 
     def _make_cwd(self, cwd: str) -> None:
         try:

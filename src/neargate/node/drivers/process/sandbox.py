@@ -85,6 +85,7 @@ class ProcessSandbox:
             lower=str(lower),
             user=container.user if container.user is not None else image.config.user,
             volumes=ocispec.volumes(container, self._place.directory),
+            image_volumes=image.config.volumes,
             volumes_from=container.volumes_from,
             interactive=container.interactive,
             log=sink and {"max_buffer_bytes": sink.max_buffer_bytes, "blocking": sink.mode == "blocking"},
