@@ -11,6 +11,7 @@ import pytest
 from neargate.model.sandbox import LogSink, Mount, Ulimit
 from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.process import ProcessDriver
+from neargate.node.drivers.process.sandbox import ProcessSandbox
 from tests.contracts.drivers.rig import MIB, Rig, ended, eventually, lines, shell
 from tests.contracts.drivers.traces import mounts, processes, traces
 
@@ -216,6 +217,18 @@ async def test_a_killed_shim_is_a_lost_sandbox_whose_containers_are_killed(rig: 
     await sandbox.destroy()
     with pytest.raises(DriverError):
         await sandbox.start(shell("d", "true"), rig.image())
+
+
+async def test_a_broken_connection_is_no_lost_sandbox(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "exec sleep 60"))
+    assert isinstance(sandbox, ProcessSandbox)
+    for _ in range(3):
+        broken = sandbox.link
+        broken.break_off()
+        await eventually(lambda broken=broken: sandbox.link is not broken, "connected again")  # type: ignore[misc]
+        await asyncio.sleep(0.02)
+    await sandbox.start(shell("d", "exit 4"), rig.image())
+    assert await ended(sandbox, "d") == 4 and sandbox.states["c"].running and not sandbox.lost
 
 
 async def test_a_shim_killed_while_no_daemon_ran_is_adopted_as_lost(rig: Rig) -> None:

@@ -245,8 +245,15 @@ class ProcessDriver:
     # -- ends ------------------------------------------------------------------------------------------
 
     def _lost(self, sandbox: ProcessSandbox) -> None:
-        """A shim died: its containers lost their parent, so they go too."""
-        self._later(self._bury(sandbox))
+        self._later(self._mourn(sandbox))
+
+    async def _mourn(self, sandbox: ProcessSandbox) -> None:
+        """Its connection ended. If the shim is dead, its containers lost their parent, so they go too."""
+        with contextlib.suppress(OSError, DriverError):
+            await sandbox.reconnect()
+            return
+        sandbox.lose()
+        await self._bury(sandbox)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that goes on when its caller is cancelled; __aexit__ waits for it."""

@@ -86,6 +86,11 @@ class Link:
         finally:
             self._waiting.pop(number, None)
 
+    def break_off(self) -> None:
+        """End the connection as if the other side had."""
+        if self._writer:
+            self._writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
     async def close(self) -> None:
         if self._reading:
             self._reading.cancel()

@@ -14,7 +14,7 @@ from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.node import seccomp
 from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Usage
 from neargate.node.drivers.process import ocispec
-from neargate.node.drivers.process.link import Link, ShimGone
+from neargate.node.drivers.process.link import Link, ShimGone, connect
 from neargate.oci.images import Image
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class ProcessSandbox:
         later: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         """mounted -- where an image is mounted, for all. bury -- removes what a dead shim left, and
-        forgets the sandbox. died -- the shim has ended on its own. later -- makes a task that the driver
-        owns."""
+        forgets the sandbox. died -- its connection has ended, so its shim most likely. later -- makes a
+        task that the driver owns."""
         self._spec = spec
         self._place = place
         self._runtime = runtime
@@ -140,21 +140,27 @@ class ProcessSandbox:
         self._notify()
 
     def _shim_gone(self) -> None:
+        if not self._destroyed:
+            self._died(self)
+
+    async def reconnect(self) -> None:
+        """The connection ended: go on with a new one. Raise OSError or DriverError if there is no shim
+        any more.
+        """
+        broken, self.link = self.link, Link(self._told, self._shim_gone)
+        await broken.close()
+        await self.link.open(connect(self.directory))
+
+    def lose(self) -> None:
         """The shim is dead: so are its containers (the driver sees to that)."""
-        if self._destroyed:
-            return
-        self._died(self)
-        self._lose()
+        self._lost = True
+        self._mark_stopped(137)
+        self._notify()
 
     def remember(self, states: dict[str, ContainerState]) -> None:
         """Of a sandbox found dead: what its shim wrote down last."""
         self._states = states
-        self._lose()
-
-    def _lose(self) -> None:
-        self._lost = True
-        self._mark_stopped(137)
-        self._notify()
+        self.lose()
 
     def _mark_stopped(self, code: int | None) -> None:
         for name, state in self._states.items():
