@@ -120,6 +120,9 @@ def _placed(task: Task, node: str, interface: Interface) -> Task:
         subnet_id=interface.subnet_id,
         availability_zone=interface.zone,
         security_groups=interface.security_groups,
+        private_ip=interface.address,
+        mac=interface.mac,
+        private_dns_name=addresses.dns_name(interface.address, interface.region),
         version=task.version + 1,
     )
 

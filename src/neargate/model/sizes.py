@@ -68,7 +68,7 @@ def check_fargate(cpu: int | None, memory: int | None, *, windows: bool = False,
     assert cpu is not None
     sizes = {**SIZES, **LARGE_SIZES} if large else SIZES
     if memory not in sizes.get(cpu, ()) or (windows and cpu not in WINDOWS_CPU):
-        raise ApiError("ClientException", f"{NO_SIZE[:-1]}: {cpu} CPU, {memory} memory.")
+        raise ApiError("ClientException", f"{NO_SIZE}: {cpu} CPU, {memory} memory")
 
 
 def check_storage(gib: int) -> None:

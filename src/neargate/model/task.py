@@ -38,7 +38,20 @@ class TaskDefinition(Record, frozen=True, kw_only=True, omit_defaults=True):
     tags: dict[str, str] = {}
     registered_at: float = 0.0
     deregistered_at: float | None = None
+    delete_requested_at: float | None = None
     registered_by: str = ""
+
+
+class Family(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The revisions of a task definition's family: how RunTask finds the newest with one look."""
+
+    name: str
+    latest: int
+    """The highest revision ever registered: numbers are never used again."""
+    active: int = 0
+    """The highest ACTIVE revision; 0 if there is none."""
+    count: int = 0
+    """How many revisions are ACTIVE or INACTIVE: a family of none is listed no more."""
 
 
 class Container(Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,6 +93,7 @@ class Task(Record, frozen=True, kw_only=True, omit_defaults=True):
     architecture: str = "x86_64"
     ephemeral_gib: int = 20
     group: str = ""
+    """`family:<family>` unless RunTask named another."""
     started_by: str | None = None
     overrides: dict[str, Any] = {}
     tags: dict[str, str] = {}
@@ -95,6 +109,10 @@ class Task(Record, frozen=True, kw_only=True, omit_defaults=True):
     availability_zone: str = ""
     security_groups: tuple[str, ...] = ()
     assign_public_ip: bool = False
+    private_ip: str = ""
+    """Set by placement, as are mac and private_dns_name: DescribeTasks then needs no other record."""
+    mac: str = ""
+    private_dns_name: str = ""
     node: str = ""
     """Set by placement; empty while PROVISIONING."""
     isolation: str = ""

@@ -5,7 +5,7 @@ Imported by services/ and control/.
 
 from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
-from neargate.model.task import AccountSetting, Cluster, Node, Task, TaskDefinition, TokenUse, Usage
+from neargate.model.task import AccountSetting, Cluster, Family, Node, Task, TaskDefinition, TokenUse, Usage
 from neargate.state.store import Kind
 
 
@@ -14,13 +14,29 @@ def minute(at: float) -> str:
     return f"{int(at) // 60:012d}"
 
 
+_STARTING = frozenset(("PROVISIONING", "PENDING", "ACTIVATING"))
+
+
+def task_load(task: Task) -> str | None:
+    """Index value by which a cluster's tasks are counted: running, pending or stopping; not the STOPPED."""
+    if task.last_status == "STOPPED":
+        return None
+    if task.last_status == "RUNNING":
+        return f"{task.cluster_arn}/running"
+    return f"{task.cluster_arn}/{'pending' if task.last_status in _STARTING else 'stopping'}"
+
+
 CLUSTER = Kind("cluster", Cluster, lambda r: r.arn)
 TASK_DEFINITION = Kind(
     "task-definition",
     TaskDefinition,
     lambda r: r.arn,
-    {"family": lambda r: f"{r.account}/{r.region}/{r.family}"},
+    {
+        "family": lambda r: f"{r.account}/{r.region}/{r.family}",
+        "status": lambda r: f"{r.account}/{r.region}/{r.status}",
+    },
 )
+FAMILY = Kind("family", Family, lambda r: f"{r.account}/{r.region}/{r.name}")
 TASK = Kind(
     "task",
     Task,
@@ -28,6 +44,8 @@ TASK = Kind(
     {
         "id": lambda r: r.id,
         "cluster": lambda r: r.cluster_arn,
+        "desired": lambda r: f"{r.cluster_arn}/{r.desired_status}",
+        "load": task_load,
         # Tasks that a loop still has work with; the rest is history.
         "open": lambda r: None if r.released else "yes",
         "node": lambda r: r.node if r.node and not r.released else None,

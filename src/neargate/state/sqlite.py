@@ -64,6 +64,14 @@ class SqliteTx:
         sql = "SELECT count(*) FROM record_index WHERE kind = ? AND name = ? AND value = ?"
         return int(self._db.execute(sql, (kind.name, index, value)).fetchone()[0])
 
+    def ids(
+        self, kind: Kind[R], index: str, value: str, *, after: str = "", limit: int | None = None
+    ) -> list[str]:
+        if index not in kind.indexes:
+            raise KeyError(f"{kind.name} has no index {index}")
+        sql = "SELECT id FROM record_index WHERE kind = ? AND name = ? AND value = ? AND id > ? ORDER BY id"
+        return [id for (id,) in self._limited(sql, (kind.name, index, value, after), limit)]
+
     def values(self, kind: Kind[R], index: str, *, until: str, limit: int = 1000) -> list[str]:
         if index not in kind.indexes:
             raise KeyError(f"{kind.name} has no index {index}")

@@ -78,6 +78,12 @@ class Tx(Protocol):
 
     def count(self, kind: Kind[R], index: str, value: str) -> int: ...
 
+    def ids(
+        self, kind: Kind[R], index: str, value: str, *, after: str = "", limit: int | None = None
+    ) -> list[str]:
+        """Like find, but only the records' ids: nothing is decoded."""
+        ...
+
     def values(self, kind: Kind[R], index: str, *, until: str, limit: int = 1000) -> list[str]:
         """Distinct values of an index up to and including `until`, in order of text."""
         ...
