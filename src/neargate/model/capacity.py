@@ -37,20 +37,20 @@ def check_strategy(strategy: Strategy, associated: Sequence[str]) -> tuple[dict[
     names = [item["capacityProvider"] for item in items]
     if any(name not in associated for name in names):
         raise _invalid(
-            "The specified capacity provider strategy cannot contain a capacity provider that is not associated"
-            " with the cluster"
+            "The specified capacity provider strategy cannot contain a capacity provider that is not"
+            " associated with the cluster"
         )
     if len(set(names)) != len(names):
         raise _invalid("A capacity provider can only be specified once in a capacity provider strategy")
     if sum(1 for item in items if item["base"]) > 1:
         raise _invalid(
-            "There are multiple capacity providers in the specified capacity provider strategy with a base value"
-            " defined"
+            "There are multiple capacity providers in the specified capacity provider strategy with a base"
+            " value defined"
         )
     if items and not any(item["weight"] for item in items):
         raise _invalid(
-            "There are no capacity providers in the capacity provider strategy with a weight value greater than"
-            " zero"
+            "There are no capacity providers in the capacity provider strategy with a weight value greater"
+            " than zero"
         )
     return items
 

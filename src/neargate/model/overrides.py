@@ -80,7 +80,8 @@ def _by_container(body: Json, given: Any) -> dict[str, Json]:
 
 
 def _sized(container: Json, override: Json) -> Json:
-    sized = {**container, **{k: override[k] for k in ("cpu", "memory", "memoryReservation") if k in override}}
+    sized = dict(container)
+    sized.update((k, override[k]) for k in ("cpu", "memory", "memoryReservation") if k in override)
     name = container["name"]
     if sized.get("cpu", 0) < 0:
         raise _invalid(f"Invalid 'cpu' override for container '{name}'.")

@@ -46,6 +46,7 @@ TASK = Kind(
         "cluster": lambda r: r.cluster_arn,
         "desired": lambda r: f"{r.cluster_arn}/{r.desired_status}",
         "load": task_load,
+        "definition": lambda r: r.definition_arn,
         # Tasks that a loop still has work with; the rest is history.
         "open": lambda r: None if r.released else "yes",
         "node": lambda r: r.node if r.node and not r.released else None,

@@ -1,0 +1,68 @@
+"""Tags of clusters, tasks and task definitions, by ARN.
+
+Called by gateway/dispatch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from neargate.kit.errors import ApiError
+from neargate.model.task import Cluster, Task, TaskDefinition
+from neargate.services.call import Call, Params, Result
+from neargate.services.ecs import names, render
+from neargate.state.catalog import CLUSTER, TASK, TASK_DEFINITION
+from neargate.state.store import Kind, Tx
+
+_MAX_TAGS = 50
+_KINDS: dict[str, Kind[Any]] = {"cluster": CLUSTER, "task": TASK, "task-definition": TASK_DEFINITION}
+Tagged = Cluster | Task | TaskDefinition
+
+
+def _find(tx: Tx, call: Call, arn: str) -> tuple[Kind[Any], Tagged]:
+    parts = arn.split(":", 5)
+    kind = _KINDS.get(parts[5].partition("/")[0]) if len(parts) == 6 and parts[2] == "ecs" else None
+    if kind is None:
+        raise names.invalid(f"Invalid resource ARN: {arn[:300]} is no cluster, task or task definition.")
+    names.storable({"arn": arn})
+    record = tx.get(kind, arn) if (parts[3], parts[4]) == (call.scope.region, call.scope.account) else None
+    if record is None and kind is CLUSTER:
+        raise names.cluster_not_found()
+    if record is None:
+        raise names.invalid(f"The specified {kind.name} is not found. Specify the ARN of one that exists.")
+    if isinstance(record, Cluster) and record.status != "ACTIVE":
+        raise ApiError("ClusterNotFoundException", "The referenced cluster was inactive.")
+    return kind, record
+
+
+async def tag_resource(call: Call, params: Params) -> Result:
+    tags = names.read_tags(params["tags"])
+    return await _change(call, params["resourceArn"], lambda old: {**old, **tags})
+
+
+async def untag_resource(call: Call, params: Params) -> Result:
+    keys = set(params["tagKeys"])
+    if any(key.lower().startswith("aws:") for key in keys):
+        raise names.invalid("aws: prefixed tag key names are not allowed for external use.")
+    change: Callable[[dict[str, str]], dict[str, str]] = lambda old: {  # noqa: E731
+        k: v for k, v in old.items() if k not in keys
+    }
+    return await _change(call, params["resourceArn"], change)
+
+
+async def _change(call: Call, arn: str, change: Callable[[dict[str, str]], dict[str, str]]) -> Result:
+    def body(tx: Tx) -> None:
+        kind, record = _find(tx, call, arn)
+        tags = change(record.tags)
+        if sum(1 for key in tags if not key.startswith("aws:")) > _MAX_TAGS:
+            raise names.invalid(f"The maximum number of tags per resource is {_MAX_TAGS}.")
+        tx.put(kind, replace(record, tags=tags))
+
+    await call.store.write(body)
+    return {}
+
+
+async def list_tags_for_resource(call: Call, params: Params) -> Result:
+    _, record = await call.store.read(lambda tx: _find(tx, call, params["resourceArn"]))
+    return {"tags": render.tag_list(record.tags)}

@@ -1,0 +1,106 @@
+"""Tasks that exist: describe, list, stop. They are made in run.py.
+
+Called by gateway/dispatch. A stop is only asked for here: the node, or control/tasks, carries it out.
+"""
+
+from neargate.kit.errors import ApiError
+from neargate.model import lifecycle
+from neargate.model.task import Task
+from neargate.services.call import Call, Params, Result
+from neargate.services.ecs import names, render
+from neargate.state.catalog import TASK
+from neargate.state.store import Tx
+
+_MAX_DESCRIBED = 100
+_MAX_REASON = 1024
+_CHUNK = 500
+
+
+async def describe_tasks(call: Call, params: Params) -> Result:
+    asked, scope = params["tasks"], call.scope
+    if not asked:
+        raise names.invalid("Tasks cannot be empty.")
+    if len(asked) > _MAX_DESCRIBED:
+        raise names.invalid(f"Tasks can have at most {_MAX_DESCRIBED} items.")
+    cluster = names.cluster_name(params.get("cluster"), scope)
+    arns = dict.fromkeys(names.task_arn(text, cluster, scope) for text in asked)
+    tags = "TAGS" in (params.get("include") or ())
+
+    def body(tx: Tx) -> list[Task | None]:
+        found = [tx.get(TASK, arn) for arn in arns]
+        if None in found:  # a task that is there vouches for its cluster
+            names.need_cluster(tx, scope.arn("ecs", f"cluster/{cluster}"))
+        return found
+
+    found = await call.store.read(body)
+    return {
+        "tasks": [render.task(task, tags=tags) for task in found if task is not None],
+        "failures": [names.missing(arn) for arn, task in zip(arns, found, strict=True) if task is None],
+    }
+
+
+async def list_tasks(call: Call, params: Params) -> Result:
+    after, limit = names.page(params)
+    arn = names.cluster_arn(params.get("cluster"), call.scope)
+    names.storable(params)
+    _check_filters(params)
+    status = params.get("desiredStatus") or "RUNNING"
+
+    def body(tx: Tx) -> list[str]:
+        names.need_cluster(tx, arn)
+        if params.get("serviceName"):
+            raise ApiError("ServiceNotFoundException", "Service not found.")
+        if params.get("containerInstance") or params.get("daemonName"):
+            return []
+        return _matching(tx, f"{arn}/{status}", params, after, limit + 1)
+
+    return names.listed("taskArns", await call.store.read(body), limit)
+
+
+def _check_filters(params: Params) -> None:
+    """startedBy goes with no other filter; family, service and container instance not with each other."""
+    exclusive = [n for n in ("family", "serviceName", "containerInstance") if params.get(n)]
+    if params.get("startedBy") and exclusive:
+        raise names.invalid(f"startedBy cannot be combined with {exclusive[0]}.")
+    if len(exclusive) > 1:
+        raise names.invalid(f"{exclusive[0]} cannot be combined with {exclusive[1]}.")
+
+
+def _matching(tx: Tx, value: str, params: Params, after: str, limit: int) -> list[str]:
+    """ARNs, in order, of tasks of an index value that pass the filters."""
+    family, by, kind = params.get("family"), params.get("startedBy"), params.get("launchType")
+    if kind not in (None, "FARGATE"):
+        return []
+    if not family and not by:
+        return tx.ids(TASK, "desired", value, after=after, limit=limit)
+    found: list[str] = []
+    while len(found) < limit:
+        chunk = tx.find(TASK, "desired", value, after=after, limit=_CHUNK)
+        found += [
+            task.arn
+            for task in chunk
+            if (not family or task.family == family) and (not by or task.started_by == by)
+        ]
+        if len(chunk) < _CHUNK:
+            break
+        after = chunk[-1].arn
+    return found[:limit]
+
+
+async def stop_task(call: Call, params: Params) -> Result:
+    """Ask for the end of a task; asked again, the first reason stays."""
+    cluster = names.cluster_name(params.get("cluster"), call.scope)
+    arn = names.task_arn(params["task"], cluster, call.scope)
+    names.storable(params)
+    reason = params.get("reason") or ""
+    if len(reason) > _MAX_REASON:
+        raise names.invalid(f"The reason must be at most {_MAX_REASON} characters long.")
+
+    def body(tx: Tx) -> Task:
+        task = tx.get(TASK, arn)
+        if task is None:
+            names.need_cluster(tx, call.scope.arn("ecs", f"cluster/{cluster}"))
+        task = names.need_task(tx, arn)
+        return tx.put(TASK, lifecycle.request_stop(task, "UserInitiated", reason, call.now()))
+
+    return {"task": render.task(await call.store.write(body))}
