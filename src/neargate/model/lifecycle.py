@@ -141,7 +141,7 @@ def request_stop(task: Task, code: str, reason: str, now: float) -> Task:
         desired_status="STOPPED",
         stop_code=code,
         stopped_reason=reason or DEFAULT_REASONS.get(code, ""),
-        stopping_at=max(now, task.started_at or task.created_at),
+        stopping_at=max(now, *_begun(task)),
         version=task.version + 1,
     )
 
@@ -155,7 +155,7 @@ def end_unplaced(task: Task, now: float) -> Task:
         after = LEGAL[last][-1]
         check_transition(last, after)
         last = after
-    moment = max(now, task.created_at, task.stopping_at or 0.0)
+    moment = max(now, task.stopping_at or 0.0, *_begun(task))
     return replace(
         task,
         last_status="STOPPED",
@@ -166,6 +166,12 @@ def end_unplaced(task: Task, now: float) -> Task:
         stopped_at=moment,
         version=task.version + 1,
     )
+
+
+def _begun(task: Task) -> list[float]:
+    """The moments of the task's start so far: its end comes after all of them."""
+    moments = (task.pull_started_at, task.pull_stopped_at, task.started_at)
+    return [task.created_at, *(m for m in moments if m is not None)]
 
 
 def task_health(containers: Iterable[Container]) -> str:

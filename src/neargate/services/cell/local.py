@@ -5,20 +5,21 @@ there. An HTTP mount of the same calls will serve remote nodes.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from neargate.kit.errors import CellError
+from neargate.kit.errors import ApiError, CellError
 from neargate.model import addresses, lifecycle
-from neargate.model.sandbox import Assignment, LogBatch, LogCursor, SandboxStatus
+from neargate.model.sandbox import Assignment, Failure, LogBatch, LogCursor, SandboxStatus
 from neargate.model.task import Node
 from neargate.services.call import House
 from neargate.services.cell import log_intake
 from neargate.services.cell.views import View
 from neargate.state.catalog import NODE, TASK
-from neargate.state.store import Tx
+from neargate.state.store import StoreError, Tx
 
 log = logging.getLogger(__name__)
 # The second is what systemd-resolved asks itself when the first names only its own stub.
@@ -57,22 +58,38 @@ class LocalCell:
             tiers=facts.tiers,
             seen_at=self._house.clock.now(),
         )
-        await self._house.store.write(lambda tx: tx.put(NODE, node))
+        with _cell_errors():
+            await self._house.store.write(lambda tx: tx.put(NODE, node))
 
     async def assignments(self, node: str, after: int) -> tuple[int, Sequence[Assignment]]:
         """See node/cell.Cell. A cursor other than the one given last gets the list at once."""
         async with self._following.setdefault(node, asyncio.Lock()):
             view = self._views.get(node)
             if view is None:
-                view = self._views[node] = View(
-                    self._house.store, node, self._house.settings.log_driver_mode, host_resolvers
-                )
-            if view.cursor < 0 or after == 0:
-                await view.read_all()
-            elif after == view.cursor:
-                while not await view.follow():
-                    pass
+                mode = self._house.settings.log_driver_mode
+                view = self._views[node] = View(self._house.store, node, mode, host_resolvers)
+            with _cell_errors():
+                if view.cursor < 0 or after == 0:
+                    await view.read_all()
+                elif after == view.cursor:
+                    while not await view.follow():
+                        await self._end_broken(node, view)
+                await self._end_broken(node, view)
             return view.cursor, view.assignments
+
+    async def _end_broken(self, node: str, view: View) -> None:
+        """Stop the tasks of which no sandbox can be made."""
+        for task, reason in view.take_broken():
+            now = self._house.clock.now()
+            failure = Failure(code="TaskFailedToStart", reason=f"ResourceInitializationError: {reason}")
+            status = SandboxStatus(
+                id=task.id,
+                sequence=task.sandbox_sequence + 1,
+                phase="STOPPED",
+                failure=failure,
+                stopped_at=now,
+            )
+            await self.report(node, [status])
 
     async def report(self, node: str, statuses: Sequence[SandboxStatus]) -> None:
         """See node/cell.Cell. All of the batch in one write; what the node does not own is passed over."""
@@ -82,35 +99,46 @@ class LocalCell:
             for status in statuses:
                 for task in tx.find(TASK, "id", status.id):
                     if task.node != node:
-                        log.warning(
-                            "a report about another node's task", extra={"task": task.arn, "node": node}
-                        )
+                        log.warning("a report on another node's task", extra={"task": task.arn, "node": node})
                         continue
                     moved = lifecycle.advance(task, status, now)
                     if moved is not task:
                         tx.put(TASK, moved)
 
-        await self._house.store.write(body)
+        with _cell_errors():
+            await self._house.store.write(body)
 
     async def log_cursors(self, runtime_ids: Sequence[str]) -> dict[str, LogCursor]:
-        return await log_intake.log_cursors(self._house, runtime_ids)
+        with _cell_errors():
+            return await log_intake.log_cursors(self._house, runtime_ids)
 
     async def put_logs(self, batches: Sequence[LogBatch]) -> None:
-        await log_intake.put_logs(self._house, batches)
+        with _cell_errors():
+            await log_intake.put_logs(self._house, batches)
 
     async def open_log_stream(
         self, account: str, region: str, group: str, stream: str, create_group: bool
     ) -> None:
-        await log_intake.open_log_stream(self._house, account, region, group, stream, create_group)
+        with _cell_errors():
+            await log_intake.open_log_stream(self._house, account, region, group, stream, create_group)
 
     async def registry_secret(self, account: str, region: str, parameter: str) -> tuple[str, str]:
         raise CellError(
-            f"{parameter}: Secrets Manager is not built into this version of neargate, so the credentials of a"
-            " private registry cannot be read"
+            f"{parameter}: Secrets Manager is not built into this version of neargate, so the credentials of"
+            " a private registry cannot be read"
         )
 
     async def registry_token(self, account: str, region: str) -> tuple[str, str]:
         raise CellError("not yet")
+
+
+@contextlib.contextmanager
+def _cell_errors() -> Iterator[None]:
+    """Whatever refuses behind the door is a CellError to the node, with AWS's text."""
+    try:
+        yield
+    except (ApiError, StoreError) as error:
+        raise CellError(str(error)) from error
 
 
 def host_resolvers() -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class View:
         self._log_driver_mode = log_driver_mode
         self._resolvers = resolvers
         self._assignments: dict[str, Assignment] = {}
+        self._broken: list[tuple[Task, str]] = []
         self.cursor = -1
         """Head of the feed that the list stands for; -1 before the first read."""
 
@@ -51,11 +52,16 @@ class View:
             before = self.assignments
             await self.read_all()
             return before != self.assignments
-        self.cursor = feed.head
         arns = {c.id: None for c in feed.changes if c.kind == TASK.name}
-        if not arns:
-            return False
-        return await self._note(await self._store.read(lambda tx: [(arn, tx.get(TASK, arn)) for arn in arns]))
+        found = await self._store.read(lambda tx: [(arn, tx.get(TASK, arn)) for arn in arns]) if arns else []
+        changed = await self._note(found)
+        self.cursor = feed.head
+        return changed
+
+    def take_broken(self) -> list[tuple[Task, str]]:
+        """Tasks of which no specification could be made, and why; each is told once."""
+        broken, self._broken = self._broken, []
+        return broken
 
     async def _note(self, found: Iterable[tuple[str, Task | None]]) -> bool:
         changed = False
@@ -82,7 +88,7 @@ class View:
         interface = tx.get(INTERFACE, task.interface_id)
         subnet = tx.get(SUBNET, task.subnet_id)
         if definition is None or interface is None or subnet is None:
-            log.error("a task's definition, interface or subnet is gone", extra={"task": task.arn})
+            self._broken.append((task, "its task definition, interface or subnet is gone"))
             return None
         setting = tx.get(ACCOUNT_SETTING, f"{task.account}/{task.region}//defaultLogDriverMode")
         mode = setting.value if setting is not None else self._log_driver_mode
@@ -90,7 +96,8 @@ class View:
         try:
             return sandbox_spec(task, definition, spec, log_driver_mode=mode)
         except (ApiError, ValueError, KeyError) as error:
-            log.error("a task cannot be put together", extra={"task": task.arn, "error": repr(error)})
+            log.error("no sandbox can be made of a task", extra={"task": task.arn, "error": repr(error)})
+            self._broken.append((task, str(error)))
             return None
 
 
