@@ -100,7 +100,7 @@ def _check(value: Any, shape: Any, what: str) -> None:
     assert not report.has_errors(), f"{what} what the model does not have: {report.generate_report()}"
 
 
-def container(name: str = "web-app", **members: Any) -> dict[str, Any]:
+def container(name: str = "web-app", /, **members: Any) -> dict[str, Any]:
     return {"name": name, "image": "busybox:latest", "essential": True, **members}
 
 

@@ -1,0 +1,219 @@
+"""The composition root: the only module that knows everyone. It builds the store, the services, the loops,
+the node and the door, ties them together and stops them in reverse order.
+
+Run as `python -m neargate.main` by `neargate up`; tests call `running(settings)` in a loop of their own.
+The whole start, in order: lock -> store -> house -> network -> node -> loops -> door.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from neargate import __version__
+from neargate.control import bootstrap
+from neargate.control.loops import Loops
+from neargate.gateway import credentials, server
+from neargate.gateway.app import App
+from neargate.gateway.registry import RegistryApp
+from neargate.kit.clock import SystemClock
+from neargate.kit.ids import SystemIds
+from neargate.kit.settings import Settings, SettingsError
+from neargate.kit.telemetry import configure_logging
+from neargate.model.record import Scope
+from neargate.node.agent import Agent
+from neargate.node.cell import Cell
+from neargate.node.drivers.base import Driver, DriverUnavailable
+from neargate.node.logs import LogShipper
+from neargate.node.select import node_parts
+from neargate.oci.content import ContentStore
+from neargate.services import admin
+from neargate.services.call import House
+from neargate.services.cell.local import LocalCell
+from neargate.services.logs import expire_forever
+from neargate.state.sqlite import SqliteStore
+from neargate.state.store import StoreError
+
+log = logging.getLogger(__name__)
+_TEARDOWN_SECONDS = 150.0
+
+
+class StartError(Exception):
+    """The daemon cannot start; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon, as `running` yields it."""
+
+    house: House
+    driver: Driver
+    credential: credentials.RootCredential
+
+
+def instance_of(data_dir: Path) -> str:
+    """The short name that everything this daemon makes on the machine carries."""
+    return hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:6]
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """One daemon per data directory: the lock ends with the process, however it ends."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"another daemon runs on {data_dir}: choose another --data-dir") from None
+        yield
+
+
+@asynccontextmanager
+async def _house(settings: Settings) -> AsyncIterator[House]:
+    """The truth and what operations work with; no node, no door yet."""
+    ids = SystemIds()
+    async with (
+        SqliteStore(settings.data_dir / "truth.db") as store,
+        SqliteStore(settings.data_dir / "logs.db") as logs,
+    ):
+        scope = Scope(settings.account_id, settings.region)
+        await bootstrap.ensure_default_network(store, scope, settings, ids)
+        yield House(
+            settings=settings,
+            store=store,
+            logs=logs,
+            blobs=ContentStore(settings.data_dir / "oci"),
+            clock=SystemClock(),
+            ids=ids,
+            signing_key=credentials.load_or_create_key(settings.data_dir),
+            endpoint=server.endpoint(settings),
+        )
+
+
+@asynccontextmanager
+async def _node(settings: Settings, house: House) -> AsyncIterator[Driver]:
+    """The agent of this machine and the control loops, until the block ends."""
+    cell = LocalCell(house)
+    seen_by_node: Cell = cell  # the one place where the two sides' types are held against each other
+    async with AsyncExitStack() as stack:
+        driver, images = await node_parts(settings, house.blobs, seen_by_node, house.endpoint)
+        await stack.enter_async_context(driver)
+        shipper = await stack.enter_async_context(LogShipper(seen_by_node, house.clock))
+        agent = Agent(
+            cell=seen_by_node,
+            driver=driver,
+            images=images,
+            logs=shipper,
+            directory=settings.data_dir / "sandboxes",
+            node_id=socket.gethostname(),
+            clock=house.clock,
+        )
+        group = await stack.enter_async_context(_cancelled_at_exit())
+        group.create_task(agent.run(), name="agent")
+        group.create_task(Loops(house).run(), name="loops")
+        group.create_task(expire_forever(house), name="log-expiry")
+        yield driver
+
+
+@asynccontextmanager
+async def _cancelled_at_exit() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group whose tasks end with the block instead of keeping it open."""
+
+    class _Done(Exception):
+        pass
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+            raise _Done
+    except* _Done:
+        pass
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Daemon]:
+    """A whole daemon, door open, until the block ends; its tasks run on after that."""
+    with _locked(settings.data_dir):
+        credential = credentials.load_or_create(settings, SystemIds())
+        settings = server.with_port(settings)
+        async with _house(settings) as house:
+            registry = RegistryApp(house)
+            app = App(house, credential, registry, _internal(house))
+            async with _cancelled_at_exit() as group:
+                opened = asyncio.Event()
+                async with _node(settings, house) as driver:
+                    group.create_task(server.serve(app, settings, ready=lambda _: opened.set()), name="door")
+                    await opened.wait()
+                    _announce(house, driver)
+                    yield Daemon(house, driver, credential)
+
+
+def _announce(house: House, driver: Driver) -> None:
+    """Write daemon.json, by which the CLI finds this daemon."""
+    settings = house.settings
+    document = {
+        "pid": os.getpid(),
+        "started_ticks": int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]),
+        "endpoint": house.endpoint,
+        "region": settings.region,
+        "account": settings.account_id,
+        "version": __version__,
+        "isolation": driver.name,
+        "ephemeral": settings.ephemeral,
+        "vpc_cidr": settings.vpc_cidr,
+    }
+    draft = settings.data_dir / "daemon.json.new"
+    draft.write_text(json.dumps(document))
+    draft.replace(settings.data_dir / "daemon.json")
+
+
+async def _serve(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    async with running(settings) as daemon:
+        log.info("the door is open", extra={"endpoint": daemon.house.endpoint, "isolation": daemon.driver.name})
+        await stopping.wait()
+        log.info("stopping; tasks run on")
+
+
+async def _teardown(settings: Settings) -> None:
+    """Stop every task and remove all that any daemon of this data directory made on the machine."""
+    with _locked(settings.data_dir):
+        async with _house(settings) as house, _node(settings, house) as driver:
+            await admin.stop_everything(house, "neargate down", _TEARDOWN_SECONDS)
+            await driver.sweep(())
+            await driver.teardown()
+        (settings.data_dir / "daemon.json").unlink(missing_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="neargate.main", description="The daemon; `neargate up` starts it.")
+    parser.add_argument("--teardown", action="store_true", help="stop every task, clean up and leave")
+    arguments = parser.parse_args()
+    try:
+        settings = Settings.load()
+        configure_logging(settings.log_level)
+        log.info("starting the daemon")
+        uvloop.run(_teardown(settings) if arguments.teardown else _serve(settings))
+    except (StartError, SettingsError, DriverUnavailable, StoreError) as error:
+        log.critical(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
