@@ -13,7 +13,7 @@ run=(
     busybox-static skopeo curl jq ca-certificates # the quick start
 )
 test=(docker-registry apache2-utils openssl)       # a foreign registry with TLS and htpasswd
-bench=(wrk podman umoci)
+bench=(wrk podman umoci docker.io)                     # what the benchmarks compare with
 
 case "${1:-}" in
     run) wanted=("${run[@]}") ;;

@@ -20,14 +20,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import uvloop
 
 from neargate import __version__
 from neargate.control import bootstrap
+from neargate.control import cost as control_cost
 from neargate.control.loops import Loops
 from neargate.gateway import credentials, server
 from neargate.gateway.app import App
+from neargate.gateway.internal import Handler
 from neargate.gateway.registry import RegistryApp
 from neargate.kit.clock import SystemClock
 from neargate.kit.ids import SystemIds
@@ -46,6 +50,7 @@ from neargate.services.cell.local import LocalCell
 from neargate.services.logs import expire_forever
 from neargate.state.sqlite import SqliteStore
 from neargate.state.store import StoreError
+from neargate.wire.http import Request
 
 log = logging.getLogger(__name__)
 _TEARDOWN_SECONDS = 150.0
@@ -159,6 +164,21 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
                     await opened.wait()
                     _announce(house, driver)
                     yield Daemon(house, driver, credential)
+
+
+def _internal(house: House) -> dict[str, Handler]:
+    """What /_neargate/<name> answers; the CLI is who asks."""
+
+    async def status(request: Request) -> dict[str, Any]:
+        return await admin.status(house)
+
+    async def cost(request: Request) -> dict[str, Any]:
+        return await control_cost.cost(house, dict(parse_qsl(request.query)))
+
+    async def reset(request: Request) -> dict[str, Any]:
+        return await admin.reset(house)
+
+    return {"status": status, "cost": cost, "reset": reset}
 
 
 def _announce(house: House, driver: Driver) -> None:
