@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neargate.model.sandbox import ContainerSpec, InterfaceSpec, Mount, SandboxSpec, Tmpfs, Ulimit
-from neargate.node import seccomp
-from neargate.node.drivers.process import ocispec
+from neargate.node import ocispec, seccomp
 from neargate.oci.manifest import ImageConfig
 
 PLACE = ocispec.Place("/d", "neargate_abc/t", {"RLIMIT_NOFILE": 20000}, "/usr/bin/tini-static")

@@ -16,12 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from neargate.model.sandbox import SandboxSpec
-from neargate.node import cgroup, seccomp
+from neargate.node import cgroup, ocispec, seccomp
 from neargate.node.drivers.base import DriverError, DriverUnavailable
-from neargate.node.drivers.process import leftovers, machine, ocispec, probe
-from neargate.node.drivers.process.link import ShimGone, connect
-from neargate.node.drivers.process.sandbox import ProcessSandbox, state_of
+from neargate.node.drivers.process import leftovers, machine, probe
+from neargate.node.drivers.process.sandbox import ProcessSandbox
 from neargate.node.drivers.process.zygote import Zygote, ZygoteGone
+from neargate.node.link import ShimGone, connect
+from neargate.node.linked import LinkedSandbox, state_of
 from neargate.node.network import claims, firewall
 from neargate.node.network.interface import host_names
 from neargate.oci.images import Image
@@ -244,10 +245,10 @@ class ProcessDriver:
 
     # -- ends ------------------------------------------------------------------------------------------
 
-    def _lost(self, sandbox: ProcessSandbox) -> None:
+    def _lost(self, sandbox: LinkedSandbox) -> None:
         self._later(self._mourn(sandbox))
 
-    async def _mourn(self, sandbox: ProcessSandbox) -> None:
+    async def _mourn(self, sandbox: LinkedSandbox) -> None:
         """Its connection ended. If the shim is dead, its containers lost their parent, so they go too."""
         with contextlib.suppress(OSError, DriverError):
             await sandbox.reconnect()
@@ -262,7 +263,7 @@ class ProcessDriver:
         task.add_done_callback(self._errands.discard)
         return task
 
-    async def _bury(self, sandbox: ProcessSandbox) -> None:
+    async def _bury(self, sandbox: LinkedSandbox) -> None:
         await self._remove(sandbox.id)
 
     async def _remove(self, sandbox: str) -> None:

@@ -1,189 +1,34 @@
-"""A sandbox of the process tier, seen from the daemon: a link to its shim, and the states that the shim told.
+"""A sandbox of the process tier, seen from the daemon. Made by driver.py.
 
-Made by driver.py. Everything that takes a system call of weight happens in the shim (node/shim/main.py).
+Everything that takes a system call of weight happens in the shim (node/shim/main.py).
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
-from neargate.node import seccomp
-from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Usage
-from neargate.node.drivers.process import ocispec
-from neargate.node.drivers.process.link import Link, ShimGone, connect
+from neargate.node import ocispec
+from neargate.node.linked import LinkedSandbox
 from neargate.oci.images import Image
 
-log = logging.getLogger(__name__)
 
-
-class ProcessSandbox:
+class ProcessSandbox(LinkedSandbox):
     def __init__(
         self,
         spec: SandboxSpec,
         place: ocispec.Place,
         runtime: str,
         mounted: Callable[[Image], Awaitable[Path]],
-        bury: Callable[["ProcessSandbox"], Awaitable[None]],
-        died: Callable[["ProcessSandbox"], None],
+        bury: Callable[[LinkedSandbox], Coroutine[Any, Any, None]],
+        died: Callable[[LinkedSandbox], None],
         later: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        """mounted -- where an image is mounted, for all. bury -- removes what a dead shim left, and
-        forgets the sandbox. died -- its connection has ended, so its shim most likely. later -- makes a
-        task that the driver owns."""
-        self._spec = spec
-        self._place = place
-        self._runtime = runtime
+        """mounted -- where an image is mounted, for all."""
+        super().__init__(spec, Path(place.directory), place, runtime, bury, died, later)
         self._mounted = mounted
-        self._bury = bury
-        self._died = died
-        self._later = later
-        self._states: dict[str, ContainerState] = {}
-        self._watchers: list[Callable[[], None]] = []
-        self._lost = False
-        self._destroyed = False
-        self._ending: asyncio.Task[None] | None = None
-        self.link = Link(self._told, self._shim_gone)
-
-    @property
-    def id(self) -> str:
-        return self._spec.id
-
-    @property
-    def directory(self) -> Path:
-        return Path(self._place.directory)
-
-    @property
-    def states(self) -> Mapping[str, ContainerState]:
-        return MappingProxyType(self._states)
-
-    @property
-    def lost(self) -> bool:
-        return self._lost
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        self._watchers.append(changed)
 
     async def start(self, container: ContainerSpec, image: Image) -> None:
         lower = await self._mounted(image)
-        config, notes = ocispec.config(self._spec, container, image.config, self._place)
-        for note in notes:
-            log.warning("container %s: %s", container.name, note, extra={"sandbox": self.id})
-        if not config["process"]["args"]:
-            raise DriverError("no command specified")
-        await self._add_seccomp(config, ocispec.capabilities(container))
-        sink = container.log
-        await self.link.ask(
-            "start",
-            name=container.name,
-            runtime_id=container.runtime_id,
-            config=config,
-            image=str(image.path),
-            lower=str(lower),
-            user=container.user if container.user is not None else image.config.user,
-            volumes=ocispec.volumes(container, self._place.directory),
-            image_volumes=image.config.volumes,
-            volumes_from=container.volumes_from,
-            interactive=container.interactive,
-            log=sink and {"max_buffer_bytes": sink.max_buffer_bytes, "blocking": sink.mode == "blocking"},
-        )
-
-    async def _add_seccomp(self, config: dict[str, Any], capabilities: frozenset[str]) -> None:
-        if capabilities != ocispec.CAPABILITIES:
-            await asyncio.to_thread(seccomp.bpf, capabilities)  # compiled once, in 45 ms
-        if self._runtime == "crun":
-            config["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.bpf(capabilities)}
-        else:
-            config["linux"]["seccomp"] = seccomp.oci_profile(capabilities)
-
-    async def signal(self, container: str, signal: int) -> None:
-        try:
-            await self.link.ask("signal", container=container, signal=signal)
-        except ShimGone:
-            return
-
-    async def exec(self, container: str, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        answer = await self.link.ask("exec", container=container, argv=argv, timeout=timeout)
-        return ExecResult(answer["exit_code"], bytes.fromhex(answer["output"]), answer["timed_out"])
-
-    async def usage(self, container: str) -> Usage:
-        answer = await self.link.ask("usage", container=container)
-        counts = (int(answer[name]) for name in ("memory_bytes", "memory_peak_bytes", "pids"))
-        return Usage(float(answer["cpu_seconds"]), *counts)
-
-    def spool(self, container: str) -> Path:
-        return self.directory / "spool" / container
-
-    async def destroy(self) -> None:
-        if self._ending is None:
-            self._destroyed = True
-            self._ending = self._later(self._destroy())
-        await asyncio.shield(self._ending)  # a cancelled caller does not leave it half done
-
-    async def _destroy(self) -> None:
-        try:
-            await self.link.ask("destroy")
-        except DriverError as error:
-            if not isinstance(error, ShimGone):
-                log.error("sandbox %s: %s; removing it from outside", self.id, error)
-            await self._bury(self)
-        await self.link.close()
-        self._mark_stopped(None)
-
-    # -- what the shim tells ---------------------------------------------------------------------------
-
-    def _told(self, message: dict[str, Any]) -> None:
-        self._states = {name: state_of(state) for name, state in message["states"].items()}
-        self._notify()
-
-    def _shim_gone(self) -> None:
-        if not self._destroyed:
-            self._died(self)
-
-    async def reconnect(self) -> None:
-        """The connection ended: go on with a new one. Raise OSError or DriverError if there is no shim
-        any more.
-        """
-        broken, self.link = self.link, Link(self._told, self._shim_gone)
-        await broken.close()
-        await self.link.open(connect(self.directory))
-
-    def lose(self) -> None:
-        """The shim is dead: so are its containers (the driver sees to that)."""
-        self._lost = True
-        self._mark_stopped(137)
-        self._notify()
-
-    def remember(self, states: dict[str, ContainerState]) -> None:
-        """Of a sandbox found dead: what its shim wrote down last."""
-        self._states = states
-        self.lose()
-
-    def _mark_stopped(self, code: int | None) -> None:
-        for name, state in self._states.items():
-            if state.running:
-                self._states[name] = ContainerState(
-                    name, state.runtime_id, False, None, state.started_at, None, code, False, state.restarts
-                )
-
-    def _notify(self) -> None:
-        loop = asyncio.get_running_loop()
-        for changed in self._watchers:
-            loop.call_soon(changed)
-
-
-def state_of(told: Mapping[str, Any]) -> ContainerState:
-    return ContainerState(
-        name=told["name"],
-        runtime_id=told["runtime_id"],
-        running=told["running"],
-        pid=told.get("pid"),
-        started_at=told.get("started_at"),
-        stopped_at=told.get("stopped_at"),
-        exit_code=told.get("exit_code"),
-        oom_killed=told.get("oom_killed", False),
-        restarts=told["restarts"],
-    )
+        await self.ask_start(container, image, str(image.path), str(lower))

@@ -1,4 +1,4 @@
-"""The OCI runtime configuration of a container: pure. Called by sandbox.py; the shim adds what only it knows
+"""The OCI runtime configuration of a container: pure. Called by linked.py; the shim adds what only it knows
 (user ids out of the image, namespace paths, volumes of sibling containers). Defaults are Docker's.
 """
 

@@ -1,6 +1,6 @@
 """The daemon's end of one shim's socket: requests with answers, and the states that it tells.
 
-Called by sandbox.py. The protocol is described in node/shim/main.py.
+Called by linked.py and the drivers. The protocol is described in node/shim/main.py.
 """
 
 import asyncio
