@@ -45,3 +45,4 @@ class Interface(Record, frozen=True, kw_only=True, omit_defaults=True):
     status: str = "in-use"
     """in-use, or released: its task has stopped and the address may be given anew."""
     created_at: float = 0.0
+    tags: dict[str, str] = {}
