@@ -3,27 +3,35 @@
 What goes in and what comes out is held against botocore's model. Used by tests/api/test_ecs*.py.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import botocore.loaders
 import botocore.model
 import botocore.session
+import pytest
 from botocore import xform_name
 from botocore.validate import ParamValidator
 
 import neargate.services.ecs
 from neargate.control.bootstrap import ensure_default_network
+from neargate.control.loops import Loops
 from neargate.kit.clock import ManualClock
+from neargate.kit.errors import ApiError
 from neargate.kit.ids import SeededIds
 from neargate.kit.settings import Settings
 from neargate.model.record import Scope
+from neargate.model.sandbox import SandboxStatus
+from neargate.model.task import Node
 from neargate.services.call import Call, House
-from neargate.state.catalog import SECURITY_GROUP, SUBNET
+from neargate.services.cell.local import LocalCell
+from neargate.state.catalog import NODE, SECURITY_GROUP, SUBNET, TASK
 from neargate.state.sqlite import SqliteStore
+from neargate.state.store import Tx
 
 SCOPE = Scope("123456789012", "us-east-1")
 ROLE = "arn:aws:iam::123456789012:role/execution"
@@ -60,7 +68,7 @@ class Ecs:
             blobs=cast(Any, None),
             clock=self.clock,
             ids=SeededIds(1),
-            signing_key=b"",
+            signing_key=b"key",
             endpoint="http://127.0.0.1:1",
         )
         root = f"arn:aws:iam::{SCOPE.account}:root"
@@ -88,11 +96,69 @@ class Ecs:
 
         return run
 
+    async def start(self, count: int = 1, **changes: Any) -> list[str]:
+        """ARNs of tasks of definition `web` on cluster `default`; both are made if they are not there."""
+        if not (await self.list_clusters())["clusterArns"]:
+            await self.create_cluster()
+        if not (await self.list_task_definition_families(status="ACTIVE"))["families"]:
+            await self.register_task_definition(**definition())
+        answer = await self.run(count=count, **changes)
+        assert answer["failures"] == []
+        return [task["taskArn"] for task in answer["tasks"]]
+
+    async def task(self, arn: str, **params: Any) -> dict[str, Any]:
+        (task,) = (await self.describe_tasks(cluster=arn.split("/")[1], tasks=[arn], **params))["tasks"]
+        return cast(dict[str, Any], task)
+
+    async def add_node(self, **fields: Any) -> None:
+        values = {"id": "n1", "cpu_units": 4096, "memory_mib": 16384, "architecture": "x86_64", **fields}
+        node = Node(account=SCOPE.account, region=SCOPE.region, **values)
+        await self.store.write(lambda tx: tx.put(NODE, node))
+
+    async def settle(self) -> None:
+        """Let the control loops run until no task waits for a node, for its end or for its release."""
+
+        def settled(tx: Tx) -> bool:
+            open_ = tx.find(TASK, "open", "yes")
+            return not any(
+                t.last_status == "STOPPED" or (not t.node and (t.desired_status == "STOPPED" or tx.all(NODE)))
+                for t in open_
+            )
+
+        async with asyncio.TaskGroup() as group:
+            loops = group.create_task(Loops(self.call.house).run())
+            async with asyncio.timeout(20):
+                await self._until(settled)
+            loops.cancel()
+
+    async def _until(self, met: Callable[[Tx], bool]) -> None:
+        head = self.store.head()
+        while not await self.store.read(met):
+            head = await self.store.wait(head)
+
+    async def report(self, arn: str, phase: str, **fields: Any) -> dict[str, Any]:
+        """What node n1 says of a task; the task as DescribeTasks then shows it."""
+        record = await self.store.read(lambda tx: tx.get(TASK, arn))
+        assert record is not None
+        status = SandboxStatus(
+            id=record.id, sequence=record.sandbox_sequence + 1, phase=cast(Any, phase), **fields
+        )
+        await LocalCell(self.call.house).report("n1", [status])
+        return await self.task(arn)
+
     async def run(self, **changes: Any) -> dict[str, Any]:
         """run_task of definition `web` on cluster `default`, with changes."""
         params = {"taskDefinition": "web", "launchType": "FARGATE", "networkConfiguration": self.network}
         params.update(changes)
         return cast(dict[str, Any], await self.run_task(**{k: v for k, v in params.items() if v is not None}))
+
+
+@contextmanager
+def refused(code: str, message: str) -> Iterator[pytest.ExceptionInfo[ApiError]]:
+    """What is done within is refused with exactly this error."""
+    with pytest.raises(ApiError) as caught:
+        yield caught
+    assert (caught.value.code, caught.value.message) == (code, message)
 
 
 def _check(value: Any, shape: Any, what: str) -> None:

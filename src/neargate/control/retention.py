@@ -1,10 +1,10 @@
-"""The loop that forgets: stopped tasks, deleted clusters, old client tokens. It runs by the clock.
+"""The loop that forgets: stopped tasks, deleted clusters and definitions, old client tokens.
 
-Started by control/loops. Usage records stay.
+It runs by the clock, started by control/loops. Usage records stay.
 """
 
 from neargate.control.parts import Parts
-from neargate.state.catalog import CLUSTER, INTERFACE, TASK, TOKEN_USE, minute
+from neargate.state.catalog import CLUSTER, INTERFACE, TASK, TASK_DEFINITION, TOKEN_USE, minute
 from neargate.state.store import Tx
 
 TOKEN_SECONDS = 24 * 3600.0
@@ -51,17 +51,29 @@ def _due(before: float) -> str:
 
 
 def forget_tasks(tx: Tx, before: float) -> int:
-    """Remove up to a batch of tasks that stopped before a moment, and their interfaces."""
+    """Remove up to a batch of tasks that stopped before a moment, and all that was kept for their sake."""
     removed = 0
+    definitions: set[str] = set()
     for value in tx.values(TASK, "stopped", until=_due(before), limit=_BATCH):
         for task in tx.find(TASK, "stopped", value, limit=_BATCH - removed):
             tx.delete(TASK, task.arn)
             if task.interface_id:
                 tx.delete(INTERFACE, task.interface_id)
+            definitions.add(task.definition_arn)
             removed += 1
         if removed >= _BATCH:
             break
+    for arn in definitions:
+        _forget_definition(tx, arn)
     return removed
+
+
+def _forget_definition(tx: Tx, arn: str) -> None:
+    """Deleting a revision ends when no task that is remembered has it (services/ecs began it)."""
+    definition = tx.get(TASK_DEFINITION, arn)
+    deleting = definition is not None and definition.status == "DELETE_IN_PROGRESS"
+    if deleting and not tx.count(TASK, "definition", arn):
+        tx.delete(TASK_DEFINITION, arn)
 
 
 def forget_tokens(tx: Tx, before: float) -> int:

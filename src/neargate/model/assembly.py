@@ -23,6 +23,8 @@ def sandbox_spec(
     Raises ValueError on what is accepted at registration but cannot be made real here.
     """
     body = definition.body
+    if body.get("proxyConfiguration"):
+        raise ValueError("proxyConfiguration (App Mesh) is not available in this version")
     overrides = {o["name"]: o for o in task.overrides.get("containerOverrides", ()) if "name" in o}
     running = {c.name: c for c in task.containers}
     containers = tuple(

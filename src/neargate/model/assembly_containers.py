@@ -96,6 +96,8 @@ def _check_supported(definition: Json, override: Json) -> None:
             f"failed to download env files: container '{name}' has environmentFiles, which are not available"
             " in this version"
         )
+    if definition.get("credentialSpecs"):
+        raise ValueError(f"container '{name}' has credentialSpecs, which are not available in this version")
     log = definition.get("logConfiguration")
     if log and (log["logDriver"] != "awslogs" or log.get("secretOptions")):
         raise ValueError(

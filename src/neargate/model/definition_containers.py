@@ -16,6 +16,10 @@ _MAX_ENVIRONMENT_FILES = 10
 _MAX_IGNORED_CODES = 50
 _LEAST_MEMORY = 4
 _ARN = re.compile(r"arn:[a-z0-9-]+:s3:::[^/\s]+/\S+")
+_SECRET_ARN = re.compile(
+    r"arn:[a-z0-9-]+:(secretsmanager:[a-z0-9-]+:\d+:secret:|ssm:[a-z0-9-]+:\d+:parameter/)\S+"
+)
+_PARAMETER = re.compile(r"[A-Za-z0-9_.,/-]{1,2048}")
 _RANGES = (("interval", 5, 300), ("timeout", 2, 60), ("retries", 1, 10), ("startPeriod", 0, 300))
 _CHECK_DEFAULTS = {"interval": 30, "timeout": 5, "retries": 3}
 
@@ -113,12 +117,33 @@ def _check_environment(container: Json, body: Json) -> None:
     if any(not _ARN.fullmatch(file["value"]) for file in files):
         refuse("Invalid arn syntax")
     secrets = container.get("secrets", ())
-    if any(not secret["name"] or not secret["valueFrom"] for secret in secrets):
-        refuse(f"The secrets of container '{name}' must have a name and a valueFrom.")
+    _check_secrets(name, secrets, {variable["name"] for variable in container["environment"]})
     if secrets and not body.get("executionRoleArn"):
         refuse(
             "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'"
         )
+
+
+def _check_secrets(container: str, secrets: Sequence[Json], taken: set[str]) -> None:
+    """Each has a name of its own, and a source: a secret's ARN, a parameter's ARN or its bare name."""
+    for secret in secrets:
+        name, source = secret["name"], secret["valueFrom"]
+        if not name or not source:
+            refuse(f"The secrets of container '{container}' must have a name and a valueFrom.")
+        if name in taken:
+            refuse(
+                "The secret name must be unique and not shared with any new or existing environment variables"
+                f" set on the container, such as '{name[:300]}'."
+            )
+        taken = {*taken, name}
+        if source.startswith("arn:") and not _SECRET_ARN.fullmatch(source):
+            refuse("Invalid arn syntax")
+        if not source.startswith("arn:") and not _PARAMETER.fullmatch(source):
+            refuse(
+                f"The Systems Manager parameter name specified for secret {name[:300]} is invalid. The"
+                " parameter name can be up to 2048 characters and include the following letters and symbols:"
+                " a-zA-Z0-9_.-,"
+            )
 
 
 def check_variable(container: str, variable: Mapping[str, Any]) -> None:

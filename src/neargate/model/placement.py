@@ -70,6 +70,44 @@ def used_by(tasks: Iterable[Task]) -> dict[str, tuple[float, float]]:
     return used
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """So many equal tasks on a node, or (with no node) still waiting for one."""
+
+    node: str
+    architecture: str
+    cpu: float
+    memory: float
+    count: int
+
+
+def size_of(task: Task) -> str | None:
+    """Index value by which what is held is counted; None for a task that holds nothing any more."""
+    if task.last_status == "STOPPED":
+        return None
+    return f"{task.node}/{task.architecture}/{task.cpu}/{task.memory}"
+
+
+def read_size(value: str, count: int) -> Held:
+    """What `count` tasks of an index value hold."""
+    node, architecture, cpu, memory = value.rsplit("/", 3)
+    return Held(node, architecture, float(cpu), float(memory), count)
+
+
+def filled(among: Sequence[Room], held: Iterable[Held]) -> list[Room]:
+    """The rooms with all that is held in them, the waiting tasks where placement would put them."""
+    left = {room.node: room for room in among}
+    for item in sorted(held, key=lambda item: item.node == ""):
+        if item.node in left:
+            left[item.node] = left[item.node].with_task(item.cpu * item.count, item.memory * item.count)
+        for _ in range(0 if item.node else item.count):
+            room = choose(item.cpu, item.memory, item.architecture, list(left.values()))
+            if room is None:
+                break
+            left[room.node] = room.with_task(item.cpu, item.memory)
+    return list(left.values())
+
+
 def choose(cpu: float, memory: float, architecture: str, among: Sequence[Room]) -> Room | None:
     """The least loaded room that takes the task, or None."""
     fitting = [room for room in among if room.takes(cpu, memory, architecture)]

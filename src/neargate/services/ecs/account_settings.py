@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from neargate.model.task import AccountSetting
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names
+from neargate.services.ecs import names, pages
 from neargate.state.catalog import ACCOUNT_SETTING
 from neargate.state.store import Tx
 
@@ -26,6 +26,7 @@ _SETTINGS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "fargateEventWindows": (_SWITCH, "disabled"),
 }
 _MANAGED: Final = "guardDutyActivate"
+_USUAL_PAGE: Final = 10
 
 
 def _root(call: Call) -> str:
@@ -105,10 +106,7 @@ async def delete_account_setting(call: Call, params: Params) -> Result:
 
 
 async def list_account_settings(call: Call, params: Params) -> Result:
-    limit = params.get("maxResults") or 10
-    if not 1 <= limit <= 100:
-        raise names.invalid("Invalid maxResults: it must be between 1 and 100.")
-    after = names.untoken(params.get("nextToken") or "")
+    page = pages.read(call, params, "ListAccountSettings", usual=_USUAL_PAGE)
     owner = _owner(call, params.get("principalArn"))
     wanted, wanted_value = params.get("name"), params.get("value")
     if wanted_value is not None and wanted is None:
@@ -117,7 +115,7 @@ async def list_account_settings(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> list[dict[str, Any]]:
         found = []
         for name in sorted(_SETTINGS):
-            if name <= after or wanted not in (None, name):
+            if name <= page.after or wanted not in (None, name):
                 continue
             if params.get("effectiveSettings"):
                 current = value(tx, call, name, owner)
@@ -130,8 +128,4 @@ async def list_account_settings(call: Call, params: Params) -> Result:
                 found.append(_shown(call, name, current, owner))
         return found
 
-    found = await call.store.read(body)
-    result: Result = {"settings": found[:limit]}
-    if len(found) > limit:
-        result["nextToken"] = names.token(found[limit - 1]["name"])
-    return result
+    return page.answer("settings", await call.store.read(body), lambda setting: str(setting["name"]))

@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from neargate.kit.errors import ApiError
 from neargate.model.capacity import PROVIDERS, check_providers, check_strategy
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import clusters, names
+from neargate.services.ecs import clusters, names, pages
 from neargate.state.catalog import CLUSTER, TASK
 from neargate.state.store import Tx
+
+_MAX_DESCRIBED = 10
 
 
 async def put_cluster_capacity_providers(call: Call, params: Params) -> Result:
@@ -42,7 +44,7 @@ def _check_unused(tx: Tx, arn: str, removed: set[str]) -> None:
 
 async def describe_capacity_providers(call: Call, params: Params) -> Result:
     asked = [_name(text) for text in params.get("capacityProviders") or ()]
-    after, limit = _page(params)
+    page = pages.read(call, params, "DescribeCapacityProviders", most=_MAX_DESCRIBED, usual=_MAX_DESCRIBED)
     arn = names.cluster_arn(params["cluster"], call.scope) if params.get("cluster") else ""
     if arn:
         cluster = await call.store.read(lambda tx: names.need_cluster(tx, arn))
@@ -51,27 +53,25 @@ async def describe_capacity_providers(call: Call, params: Params) -> Result:
         known = PROVIDERS
     wanted = dict.fromkeys(asked or known)
     found = [name for name in wanted if name in known]
-    rest = [name for name in found if not after or found.index(name) > _position(found, after)]
-    result: Result = {
-        "capacityProviders": [_shown(call, name) for name in rest[:limit]],
-        "failures": [names.missing(_arn(call, name)) for name in wanted if name not in known],
-    }
-    if len(rest) > limit:
-        result["nextToken"] = names.token(rest[limit - 1])
+    if page.after and page.after not in found:
+        raise names.invalid("Invalid token.")
+    rest = found[found.index(page.after) + 1 :] if page.after else found
+    result = page.answer("capacityProviders", [_shown(call, name) for name in rest], lambda p: str(p["name"]))
+    result["failures"] = [names.missing(_arn(call, name)) for name in wanted if name not in known]
     return result
 
 
-def _page(params: Params) -> tuple[str, int]:
-    limit = params.get("maxResults")
-    if limit is not None and not 1 <= limit <= 10:
-        raise names.invalid("Invalid maxResults: it must be between 1 and 10.")
-    return names.untoken(params.get("nextToken") or ""), limit or 10
-
-
-def _position(found: list[str], after: str) -> int:
-    if after not in found:
-        raise names.invalid("Invalid token.")
-    return found.index(after)
+async def delete_capacity_provider(call: Call, params: Params) -> Result:
+    """AWS's own can be taken from a cluster, but not deleted; there are no others."""
+    name = _name(params["capacityProvider"])
+    if name in PROVIDERS:
+        raise names.client_error(
+            f"The capacity provider {name} is reserved by AWS and cannot be deleted. Use"
+            " PutClusterCapacityProviders to take it from a cluster."
+        )
+    raise names.client_error(
+        "The specified capacity provider does not exist. Specify a valid name or ARN and try again."
+    )
 
 
 def _name(text: str) -> str:

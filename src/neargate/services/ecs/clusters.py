@@ -12,7 +12,7 @@ from neargate.kit.errors import ApiError
 from neargate.model.capacity import check_providers, check_strategy
 from neargate.model.task import Cluster
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import account_settings, names, render
+from neargate.services.ecs import account_settings, names, pages, render
 from neargate.state.catalog import CLUSTER, TASK
 from neargate.state.store import Tx
 
@@ -155,13 +155,13 @@ def _described_arn(call: Call, text: str) -> str:
 
 
 async def list_clusters(call: Call, params: Params) -> Result:
-    after, limit = names.page(params)
+    page = pages.read(call, params, "ListClusters")
 
     def body(tx: Tx) -> list[str]:
-        clusters = tx.all(CLUSTER, call.scope, after=after)
-        return [cluster.arn for cluster in clusters if cluster.status == "ACTIVE"][: limit + 1]
+        clusters = tx.all(CLUSTER, call.scope, after=page.after)
+        return [cluster.arn for cluster in clusters if cluster.status == "ACTIVE"]
 
-    return names.listed("clusterArns", await call.store.read(body), limit)
+    return page.listed("clusterArns", await call.store.read(body))
 
 
 async def update_cluster(call: Call, params: Params) -> Result:

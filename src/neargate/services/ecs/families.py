@@ -4,7 +4,7 @@ Called by gateway/dispatch. ARNs are ordered by family, then by revision as a nu
 """
 
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names
+from neargate.services.ecs import names, pages
 from neargate.state.catalog import FAMILY, TASK_DEFINITION
 from neargate.state.store import Tx
 
@@ -17,7 +17,7 @@ def _key(arn: str) -> Key:
 
 
 async def list_task_definitions(call: Call, params: Params) -> Result:
-    after, limit = names.page(params)
+    page = pages.read(call, params, "ListTaskDefinitions")
     status = params.get("status") or "ACTIVE"
     family, descending = params.get("familyPrefix"), params.get("sort") == "DESC"
     scope = call.scope
@@ -28,24 +28,18 @@ async def list_task_definitions(call: Call, params: Params) -> Result:
     ordered = sorted(await call.store.scan(body), key=_key, reverse=descending)
     if family:
         ordered = [arn for arn in ordered if _key(arn)[0] == family]
-    if after:
-        ordered = [arn for arn in ordered if _beyond(arn, after, descending)]
-    return names.listed("taskDefinitionArns", ordered[: limit + 1], limit)
-
-
-def _beyond(arn: str, after: str, descending: bool) -> bool:
-    try:
-        return _key(arn) < _key(after) if descending else _key(arn) > _key(after)
-    except ValueError:
-        raise names.invalid("Invalid token.") from None
+    if page.after:
+        last = _key(page.after)
+        ordered = [arn for arn in ordered if (_key(arn) < last if descending else _key(arn) > last)]
+    return page.listed("taskDefinitionArns", ordered)
 
 
 async def list_task_definition_families(call: Call, params: Params) -> Result:
     """ACTIVE families have an ACTIVE revision, INACTIVE ones only INACTIVE; with all deleted one is gone."""
-    after, limit = names.page(params)
+    page = pages.read(call, params, "ListTaskDefinitionFamilies")
     names.storable(params)
     status, prefix = params.get("status") or "ALL", params.get("familyPrefix") or ""
-    start = names.family_id(call.scope, after) if after else ""
+    start = names.family_id(call.scope, page.after) if page.after else ""
 
     def body(tx: Tx) -> list[str]:
         return [
@@ -54,6 +48,6 @@ async def list_task_definition_families(call: Call, params: Params) -> Result:
             if family.name.startswith(prefix)
             and family.count
             and status in ("ALL", "ACTIVE" if family.active else "INACTIVE")
-        ][: limit + 1]
+        ]
 
-    return names.listed("families", await call.store.scan(body), limit)
+    return page.listed("families", await call.store.scan(body))

@@ -4,7 +4,7 @@ Called by gateway/dispatch.
 """
 
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names
+from neargate.services.ecs import names, pages
 
 
 async def _check_cluster(call: Call, params: Params) -> None:
@@ -13,7 +13,7 @@ async def _check_cluster(call: Call, params: Params) -> None:
 
 
 async def list_container_instances(call: Call, params: Params) -> Result:
-    names.page(params)
+    pages.read(call, params, "ListContainerInstances")
     await _check_cluster(call, params)
     return {"containerInstanceArns": []}
 
@@ -36,6 +36,6 @@ async def describe_container_instances(call: Call, params: Params) -> Result:
 
 async def list_attributes(call: Call, params: Params) -> Result:
     """Attributes are of container instances."""
-    names.page(params)
+    pages.read(call, params, "ListAttributes")
     await _check_cluster(call, params)
     return {"attributes": []}

@@ -1,10 +1,8 @@
-"""What callers call things: clusters, tasks and task definitions by name or ARN; tokens of lists; tags.
+"""What callers call things: clusters, tasks, task definitions and roles by name or ARN; tags.
 
 Called by every module of this room. Raises AWS's errors.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,8 +20,9 @@ DEFAULT_CLUSTER = "default"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _TASK_ID = re.compile(r"[0-9a-f-]{32,36}")
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
+_ROLE = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
 _MAX_TAGS = 50
-_PAGE = 100
 
 
 def invalid(message: str) -> ApiError:
@@ -93,11 +92,11 @@ def task_arn(text: str, cluster: str, scope: Scope) -> str:
     """ARN of a task by its id or ARN, old short ones as well. `cluster` is the named cluster's name."""
     if text.startswith("arn:"):
         rest = _resource(text, scope, "task", invalid("The referenced task was not found."))
-        where, _, id = rest.rpartition("/")
-        if where and where != cluster:
-            raise invalid(f"Identifier is for {where[:300]}. Your cluster is {cluster}")
     else:
-        id = text.removeprefix("task/").rpartition("/")[2]
+        rest = text.removeprefix("task/")
+    where, _, id = rest.rpartition("/")
+    if where and where != cluster:
+        raise invalid(f"Identifier is for {where[:300]}. Your cluster is {cluster}")
     if not _TASK_ID.fullmatch(id):
         raise invalid("taskId length should be one of [32,36]")
     return scope.arn("ecs", f"task/{cluster}/{id}")
@@ -124,6 +123,20 @@ def definition_name(text: str, scope: Scope) -> tuple[str, int | None]:
     return family, int(revision)
 
 
+def with_role_arns(params: Params, scope: Scope) -> Params:
+    """The parameters with taskRoleArn and executionRoleArn as ARNs: AWS takes a role's bare name as well."""
+    roles = {n: _role_arn(params[n], scope) for n in ("taskRoleArn", "executionRoleArn") if params.get(n)}
+    return {**params, **roles}
+
+
+def _role_arn(text: str, scope: Scope) -> str:
+    if _ROLE.fullmatch(text):
+        return f"arn:aws:iam::{scope.account}:role/{text}"
+    if not _ROLE_ARN.fullmatch(text):
+        raise client_error("Role is not valid")
+    return text
+
+
 def definition_arn(scope: Scope, family: str, revision: int) -> str:
     return scope.arn("ecs", f"task-definition/{family}:{revision}")
 
@@ -141,41 +154,6 @@ def find_definition(tx: Tx, scope: Scope, text: str) -> TaskDefinition | None:
     return tx.get(TASK_DEFINITION, definition_arn(scope, family, revision)) if revision else None
 
 
-def page(params: Params) -> tuple[str, int]:
-    """(where the list goes on after, how many to give) of nextToken and maxResults."""
-    limit = params.get("maxResults")
-    if limit is None:
-        limit = _PAGE
-    elif not 1 <= limit <= _PAGE:
-        raise invalid(f"Invalid maxResults: it must be between 1 and {_PAGE}.")
-    return untoken(params.get("nextToken") or ""), int(limit)
-
-
-def token(after: str) -> str:
-    return base64.urlsafe_b64encode(b"1" + after.encode()).decode()
-
-
-def untoken(text: str) -> str:
-    if not text:
-        return ""
-    try:
-        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-        after = raw.decode()
-    except (ValueError, binascii.Error):
-        raise invalid("Invalid token.") from None
-    if not after.startswith("1") or len(after) > 2048:
-        raise invalid("Invalid token.")
-    return after[1:]
-
-
-def listed(name: str, found: Sequence[str], limit: int) -> dict[str, Any]:
-    """The answer of a list: at most `limit` of what was found, and a token if there is more."""
-    result: dict[str, Any] = {name: list(found[:limit])}
-    if len(found) > limit:
-        result["nextToken"] = token(found[limit - 1])
-    return result
-
-
 def read_tags(given: Sequence[Mapping[str, Any]] | None) -> dict[str, str]:
     """Tags of a request. Raises InvalidParameterException on reserved, empty or doubled keys."""
     tags: dict[str, str] = {}
@@ -189,9 +167,14 @@ def read_tags(given: Sequence[Mapping[str, Any]] | None) -> dict[str, str]:
         if key in tags:
             raise invalid(f"Duplicate tag key '{key}'. Tag keys must be unique.")
         tags[key] = value
-    if len(tags) > _MAX_TAGS:
-        raise invalid(f"The maximum number of tags per resource is {_MAX_TAGS}.")
+    check_tag_count(tags)
     return tags
+
+
+def check_tag_count(tags: Mapping[str, str]) -> None:
+    """AWS's own tags do not count."""
+    if sum(1 for key in tags if not key.startswith("aws:")) > _MAX_TAGS:
+        raise invalid(f"The maximum number of tags per resource is {_MAX_TAGS}.")
 
 
 def missing(arn: str) -> dict[str, str]:

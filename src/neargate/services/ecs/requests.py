@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from neargate.kit.errors import ApiError
 from neargate.model import sizes
+from neargate.model.record import Scope
 from neargate.services.call import Params
 from neargate.services.ecs import names
 from neargate.services.ecs.network import Network, read_network
@@ -41,7 +42,7 @@ class Request:
         return read_network(self.params)
 
 
-def read_request(params: Params) -> Request:
+def read_request(params: Params, scope: Scope) -> Request:
     launch_type, strategy = params.get("launchType"), params.get("capacityProviderStrategy") or ()
     if launch_type and strategy:
         raise names.invalid("Specifying both a launch type and capacity provider strategy is not supported")
@@ -61,7 +62,7 @@ def read_request(params: Params) -> Request:
         launch_type=launch_type,
         strategy=strategy,
         platform_version=_platform(params.get("platformVersion") or "LATEST"),
-        overrides=params.get("overrides") or {},
+        overrides=names.with_role_arns(params.get("overrides") or {}, scope),
         group=params.get("group") or "",
         started_by=params.get("startedBy") or None,
         tags=names.read_tags(params.get("tags")),
@@ -100,8 +101,8 @@ def _platform(version: str) -> str:
     return _PLATFORMS[version]
 
 
-def check_platform(request: Request, body: Mapping[str, Any]) -> None:
-    """Whether the platform version, and what neargate's nodes are, can run the definition."""
+def check_platform(request: Request, body: Mapping[str, Any], *, spot: bool) -> None:
+    """Whether the platform version, and what neargate's nodes are, can run the definition (on Spot)."""
     platform = body.get("runtimePlatform", {})
     if platform.get("operatingSystemFamily", "LINUX") != "LINUX":
         raise ApiError(
@@ -118,7 +119,8 @@ def check_platform(request: Request, body: Mapping[str, Any]) -> None:
             "A valid taskRoleArn is not being used. Specify a valid task role in your task definition and try"
             " again."
         )
-    if request.platform_version == "1.3.0" and _needs_newest(request, body):
+    arm_spot = spot and platform.get("cpuArchitecture") == "ARM64"
+    if request.platform_version == "1.3.0" and (arm_spot or _needs_newest(request, body)):
         raise ApiError(
             "PlatformTaskDefinitionIncompatibilityException",
             "One or more of the requested capabilities are not supported.",
@@ -130,12 +132,14 @@ def _needs_newest(request: Request, body: Mapping[str, Any]) -> bool:
     overrides = request.overrides
     cpu = sizes.parse_cpu(overrides["cpu"]) if overrides.get("cpu") else int(body["cpu"])
     containers = body["containerDefinitions"]
+    changed = overrides.get("containerOverrides") or ()
     return (
         request.enable_execute_command
         or cpu >= sizes.BIG_CPU
         or "pidMode" in body
         or bool(body.get("ephemeralStorage") or overrides.get("ephemeralStorage"))
         or any("efsVolumeConfiguration" in volume for volume in body["volumes"])
-        or any(c.get("environmentFiles") or c["systemControls"] for c in containers)
+        or any(c.get("environmentFiles") for c in (*containers, *changed))
+        or any(c["systemControls"] for c in containers)
         or any(c.get("linuxParameters", {}).get("capabilities", {}).get("add") for c in containers)
     )

@@ -11,7 +11,7 @@ from typing import Any
 from neargate.kit.errors import ApiError
 from neargate.model.capacity import check_strategy, spread
 from neargate.model.overrides import Overridden, apply_overrides
-from neargate.model.placement import NO_CAPACITY, fits, rooms
+from neargate.model.placement import NO_CAPACITY, Held, filled, fits, read_size, rooms
 from neargate.model.task import Cluster, Container, Task, TaskDefinition, TokenUse
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
@@ -21,6 +21,7 @@ from neargate.state.catalog import NODE, TASK, TOKEN_USE
 from neargate.state.store import Tx
 
 _NO_INSTANCES = "No Container Instances were found in your cluster."
+_LAST = "\U0010ffff"  # after every value of an index
 _NOT_FARGATE = "Task definition does not support launch_type FARGATE."
 
 
@@ -29,7 +30,7 @@ async def run_task(call: Call, params: Params) -> Result:
     digest = hashlib.sha256(
         names.storable({k: v for k, v in params.items() if k != "clientToken"})
     ).hexdigest()
-    request = read_request(params)
+    request = read_request(params, call.scope)
     arn = names.cluster_arn(params.get("cluster"), call.scope)
     token = params.get("clientToken")
 
@@ -38,7 +39,7 @@ async def run_task(call: Call, params: Params) -> Result:
         if token and (use := tx.get(TOKEN_USE, f"{arn}/{token}")) is not None:
             return _made_before(tx, use, digest), []
         tasks, failures = _run(tx, call, cluster, request)
-        if token:
+        if token and tasks:  # a request that made nothing may be tried again
             tx.insert(
                 TOKEN_USE,
                 TokenUse(
@@ -71,7 +72,7 @@ def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[T
     providers = _providers(cluster, request)
     if "FARGATE" not in definition.body["compatibilities"]:
         raise names.invalid(_NOT_FARGATE)
-    check_platform(request, definition.body)
+    check_platform(request, definition.body, spot="FARGATE_SPOT" in providers)
     network = request.network()
     overridden = apply_overrides(definition.body, request.overrides, large=call.settings.large_tasks)
     check_network(tx, call.scope, network)
@@ -111,16 +112,21 @@ def _architecture(definition: TaskDefinition) -> str:
 
 
 def _room(tx: Tx, call: Call, size: Overridden, architecture: str, count: int) -> int:
-    """How many of the tasks the nodes could hold if they were empty; the rest fails at once.
+    """How many of the tasks the nodes have room for now; the rest fails at once.
 
-    Whether there is room now is for placement to find out. Before any node has come, tasks wait for one.
+    Before any node has come, tasks wait for one. Placement, which comes later, has the last word.
     """
     nodes = tx.all(NODE)
     if not nodes:
         return count
     settings = call.settings
     space = rooms(nodes, {}, settings.overcommit_cpu, settings.overcommit_memory)
-    return fits(size.cpu, size.memory, architecture, count, space)
+    return fits(size.cpu, size.memory, architecture, count, filled(space, _held(tx)))
+
+
+def _held(tx: Tx) -> list[Held]:
+    """What all tasks hold, from the index alone: no task is decoded."""
+    return [read_size(value, tx.count(TASK, "size", value)) for value in tx.values(TASK, "size", until=_LAST)]
 
 
 class _Maker:
@@ -199,7 +205,9 @@ class _Maker:
             tags["aws:ecs:clusterName"] = self._cluster.name
         if self._request.propagate_tags:
             tags.update(self._definition.tags)
-        return {**tags, **self._request.tags}
+        tags.update(self._request.tags)
+        names.check_tag_count(tags)
+        return tags
 
 
 async def start_task(call: Call, params: Params) -> Result:

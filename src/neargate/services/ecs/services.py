@@ -4,13 +4,13 @@ Called by gateway/dispatch.
 """
 
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names
+from neargate.services.ecs import names, pages
 
 _MAX_DESCRIBED = 10
 
 
 async def list_services(call: Call, params: Params) -> Result:
-    names.page(params)
+    pages.read(call, params, "ListServices")
     arn = names.cluster_arn(params.get("cluster"), call.scope)
     await call.store.read(lambda tx: names.need_cluster(tx, arn))
     return {"serviceArns": []}

@@ -15,7 +15,6 @@ from neargate.services.ecs import names, render
 from neargate.state.catalog import CLUSTER, TASK, TASK_DEFINITION
 from neargate.state.store import Kind, Tx
 
-_MAX_TAGS = 50
 _KINDS: dict[str, Kind[Any]] = {"cluster": CLUSTER, "task": TASK, "task-definition": TASK_DEFINITION}
 Tagged = Cluster | Task | TaskDefinition
 
@@ -55,8 +54,7 @@ async def _change(call: Call, arn: str, change: Callable[[dict[str, str]], dict[
     def body(tx: Tx) -> None:
         kind, record = _find(tx, call, arn)
         tags = change(record.tags)
-        if sum(1 for key in tags if not key.startswith("aws:")) > _MAX_TAGS:
-            raise names.invalid(f"The maximum number of tags per resource is {_MAX_TAGS}.")
+        names.check_tag_count(tags)
         tx.put(kind, replace(record, tags=tags))
 
     await call.store.write(body)

@@ -20,7 +20,7 @@ _MAX_DELETED = 10
 
 async def register_task_definition(call: Call, params: Params) -> Result:
     tags = names.read_tags(params.get("tags"))
-    definition = normalise(params, large=call.settings.large_tasks)
+    definition = normalise(names.with_role_arns(params, call.scope), large=call.settings.large_tasks)
     scope, family = call.scope, definition["family"]
 
     def body(tx: Tx) -> TaskDefinition:

@@ -7,7 +7,7 @@ from neargate.kit.errors import ApiError
 from neargate.model import lifecycle
 from neargate.model.task import Task
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names, render
+from neargate.services.ecs import names, pages, render
 from neargate.state.catalog import TASK
 from neargate.state.store import Tx
 
@@ -40,7 +40,7 @@ async def describe_tasks(call: Call, params: Params) -> Result:
 
 
 async def list_tasks(call: Call, params: Params) -> Result:
-    after, limit = names.page(params)
+    page = pages.read(call, params, "ListTasks")
     arn = names.cluster_arn(params.get("cluster"), call.scope)
     names.storable(params)
     _check_filters(params)
@@ -52,9 +52,9 @@ async def list_tasks(call: Call, params: Params) -> Result:
             raise ApiError("ServiceNotFoundException", "Service not found.")
         if params.get("containerInstance") or params.get("daemonName"):
             return []
-        return _matching(tx, f"{arn}/{status}", params, after, limit + 1)
+        return _matching(tx, f"{arn}/{status}", params, page.after, page.limit + 1)
 
-    return names.listed("taskArns", await call.store.read(body), limit)
+    return page.listed("taskArns", await call.store.read(body))
 
 
 def _check_filters(params: Params) -> None:
