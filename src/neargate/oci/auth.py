@@ -34,9 +34,11 @@ class Credentials:
 class Login:
     """What one repository's requests carry. Starts with nothing and learns from the registry's challenge."""
 
-    def __init__(self, credentials: Credentials | None, scope: str) -> None:
+    def __init__(self, credentials: Credentials | None, scope: str, registry: str) -> None:
+        """registry -- its base URL: nobody else's challenge is answered."""
         self._credentials = credentials
         self._scope = scope
+        self._registry = httpx.URL(registry)
         self._authorization = ""
 
     def headers(self) -> dict[str, str]:
@@ -44,6 +46,8 @@ class Login:
 
     async def answer(self, http: httpx.AsyncClient, response: httpx.Response) -> bool:
         """Learn from a 401; True if the request is worth repeating. Raise LoginError."""
+        if response.request.url.netloc != self._registry.netloc:
+            return False  # a storage that it redirects to: it must not get at the password
         for header in response.headers.get_list("www-authenticate"):
             match = _CHALLENGE.fullmatch(header)
             scheme = match[1].lower() if match else ""
@@ -51,7 +55,7 @@ class Login:
                 parameters = {k.lower(): v or w for k, v, w in _PARAMETER.findall(match[2])}
                 self._authorization = f"Bearer {await self._token(http, parameters)}"
                 return True
-            if scheme == "basic" and self._credentials and response.request.url.host:
+            if scheme == "basic" and self._credentials:
                 wanted = self._credentials.basic()
                 if self._authorization != wanted:
                     self._authorization = wanted
@@ -62,6 +66,10 @@ class Login:
         realm = challenge.get("realm", "")
         if not realm.startswith(("https://", "http://")):
             raise LoginError(f"failed to fetch oauth token: realm {realm!r} is no URL")
+        if self._credentials and realm.startswith("http://") and self._registry.scheme == "https":
+            raise LoginError(
+                f"failed to fetch oauth token: realm {realm!r} would get the password unencrypted"
+            )
         query = {"scope": challenge.get("scope", self._scope)}
         if "service" in challenge:
             query["service"] = challenge["service"]
@@ -75,6 +83,8 @@ class Login:
                     body += chunk
                     if len(body) > _TOKEN_LIMIT:
                         raise LoginError("failed to fetch oauth token: the answer is too long")
+        except httpx.TooManyRedirects as error:
+            raise LoginError(f"failed to fetch oauth token: {error}") from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise LoginError(f"failed to fetch oauth token: {error}", transient=True) from None
         if answer.status_code != 200:

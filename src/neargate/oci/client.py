@@ -49,7 +49,7 @@ class RegistryClient:
         self._base = (endpoint or f"{'http' if plain else 'https'}://{host}").rstrip("/")
         self._ref = reference
         self._ca_file, self._verify, self._backoff = ca_file, verify, backoff
-        self._login = Login(credentials, f"repository:{reference.path}:pull")
+        self._login = Login(credentials, f"repository:{reference.path}:pull", self._base)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -76,8 +76,11 @@ class RegistryClient:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 data, response = await self._small(url, {"Accept": ACCEPT})
-            except (httpx.TransportError, LoginError) as error:
-                if attempt == _ATTEMPTS or (isinstance(error, LoginError) and not error.transient):
+            except (httpx.TransportError, httpx.TooManyRedirects, LoginError) as error:
+                final = isinstance(error, httpx.TooManyRedirects) or (
+                    isinstance(error, LoginError) and not error.transient
+                )
+                if attempt == _ATTEMPTS or final:
                     raise ImageError(prefix.format(attempt) + _cause("Get", url, error)) from None
             else:
                 if response.status_code == 200:

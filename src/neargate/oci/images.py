@@ -1,6 +1,6 @@
 """Images of this machine: pulled, made into one read-only EROFS file each, and collected when unused.
 
-Called by node/images with a Source (client.RegistryClient); unpacking happens in the child process builder.py.
+Called by node/images with a Source (client.RegistryClient); unpacking happens in a child process, builder.py.
 Layout under the root: `images/<hex>.erofs` and `.json` by manifest digest, `cache/` (a ContentStore with the
 blobs of foreign registries; pushed ones are in the registry's own and are not copied), `scratch/` (thrown
 away at start).
@@ -40,6 +40,8 @@ __all__ = ["Image", "ImageError", "ImageStore", "Source"]
 _PARALLEL = 4
 _BUILDS = 2
 _ATTEMPTS = 5
+_PROGRESS = 1024 * 1024
+"""Bytes that a broken connection must have brought to not count as a failed attempt."""
 _NESTED = 3
 _LAYER_SUFFIXES = (".tar", ".tar+gzip", ".tar+zstd", ".tar.gzip", ".tar.zstd")
 Progress = Callable[[int, int], None]
@@ -89,6 +91,7 @@ class ImageStore:
         self._backoff = backoff
         self._flights: dict[str, asyncio.Future[None]] = {}
         self._busy: dict[str, int] = {}
+        self._fetching: dict[str, asyncio.Lock] = {}
         self._builds = asyncio.Semaphore(_BUILDS)
 
     def cached(self, manifest_digest: str) -> Image | None:
@@ -185,6 +188,7 @@ class ImageStore:
                 self._busy[digest] -= 1
                 if not self._busy[digest]:
                     del self._busy[digest]
+                    self._fetching.pop(digest, None)
 
     async def _read_config(self, config: Descriptor, source: Source) -> bytes:
         if config.size > MAX_CONFIG:
@@ -223,15 +227,25 @@ class ImageStore:
         return store.path(digest)
 
     async def _fetch(self, item: Descriptor, source: Source, advance: Callable[[int], None]) -> None:
-        """Have a blob here, going on from where an interrupted fetch stopped."""
+        """Have a blob here. Images that share it wait for whoever fetches it now."""
+        async with self._fetching.setdefault(item.digest, asyncio.Lock()):
+            if not self._have(item, advance):
+                await self._download(item, source, advance)
+
+    def _have(self, item: Descriptor, advance: Callable[[int], None]) -> bool:
         for store in (self._content, self._cache):
             if (size := store.size(item.digest)) is not None:
                 if size != item.size:
                     raise ImageError(f"blob {item.digest} has {size} bytes, the manifest says {item.size}")
                 advance(size)
-                return
-        counted = 0
-        for attempt in range(1, _ATTEMPTS + 1):
+                return True
+        return False
+
+    async def _download(self, item: Descriptor, source: Source, advance: Callable[[int], None]) -> None:
+        """Go on from where an interrupted fetch stopped; give up after some attempts that brought nothing."""
+        counted, attempt, reached = 0, 0, 0
+        while True:
+            attempt += 1
             try:
                 async with self._cache.ingest(item.digest) as writer:
                     if writer.offset > item.size:
@@ -247,7 +261,9 @@ class ImageStore:
                     await writer.commit(item.digest)
                     return
             except (Interrupted, ContentError) as error:
-                if attempt == _ATTEMPTS:
+                if isinstance(error, Interrupted) and counted - reached >= _PROGRESS:
+                    attempt, reached = 1, counted
+                if attempt >= _ATTEMPTS:
                     raise ImageError(f"failed to copy layer {item.digest}: {error}") from None
             except OSError as error:
                 raise ImageError(

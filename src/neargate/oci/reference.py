@@ -13,6 +13,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 _NAME_LIMIT = 255
 DOCKER_HUB = "docker.io"
@@ -75,6 +76,8 @@ def parse(text: str) -> Reference:
         raise InvalidReference(f"invalid reference format: tag {tag!r}")
     if at and not _DIGEST.fullmatch(digest):
         raise InvalidReference(f"invalid reference format: digest {digest!r}")
+    if digest.startswith("sha256:") and not _SHA256.fullmatch(digest):
+        raise InvalidReference(f"invalid checksum digest length or format: {digest!r}")
     if not colon and not at:
         tag = "latest"
     return Reference(domain, path, tag or None, digest or None)

@@ -1,8 +1,8 @@
 """The shelf of built images: their files, what is known of them, who holds them, when they were last used.
 
 Part of images.py, which alone calls it. An image is on the shelf once its `.json` is there; anything else in
-the directory is thrown away at start. An image that may not have reached the disk before the machine itself went
-down (its record has the boot in which it was made) is thrown away too, so that no build waits for fsync.
+the directory is thrown away at start. An image that may not have reached the disk before the machine itself
+went down (its record has the boot in which it was made) is thrown away too, so that no build waits for fsync.
 """
 
 import asyncio

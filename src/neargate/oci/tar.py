@@ -119,7 +119,7 @@ class Reader:
             return entry
 
     def _meta(self, size: int) -> bytes:
-        if size > _META_LIMIT:
+        if not 0 <= size <= _META_LIMIT:
             raise TarError(f"an extended header of {size} bytes: at most {_META_LIMIT} are accepted")
         body = self._stream.take(size)
         self._stream.each(-size % BLOCK, _nothing)
