@@ -20,6 +20,7 @@ from botocore.validate import ParamValidator
 import neargate.services.ecs
 from neargate.control.bootstrap import ensure_default_network
 from neargate.control.loops import Loops
+from neargate.control.retention import Retention
 from neargate.kit.clock import ManualClock
 from neargate.kit.errors import ApiError
 from neargate.kit.ids import SeededIds
@@ -130,6 +131,10 @@ class Ecs:
             async with asyncio.timeout(20):
                 await self._until(settled)
             loops.cancel()
+
+    async def forget(self) -> None:
+        """One round of retention: what is older than a stopped task is kept for is gone."""
+        await Retention(self.call.house).round()
 
     async def _until(self, met: Callable[[Tx], bool]) -> None:
         head = self.store.head()

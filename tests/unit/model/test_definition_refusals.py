@@ -99,6 +99,20 @@ TABLE: list[tuple[dict[str, Any], str]] = [
      "awslogs could not parse multiline pattern key '('"),
     (definition(container(secrets=[{"name": "S", "valueFrom": "p"}]), executionRoleArn=None),
      "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'"),
+    (one(secrets=[{"name": "", "valueFrom": "p"}]),
+     "The secrets of container 'web-app' must have a name and a valueFrom."),
+    (one(secrets=[{"name": "S", "valueFrom": "p"}], environment=[{"name": "S", "value": "x"}]),
+     "The secret name must be unique and not shared with any new or existing environment variables set on the"
+     " container, such as 'S'."),
+    (one(secrets=[{"name": "S", "valueFrom": "p"}, {"name": "S", "valueFrom": "q"}]),
+     "The secret name must be unique and not shared with any new or existing environment variables set on the"
+     " container, such as 'S'."),
+    (one(secrets=[{"name": "S", "valueFrom": "a b"}]),
+     "The Systems Manager parameter name specified for secret S is invalid. The parameter name can be up to 2048"
+     " characters and include the following letters and symbols: a-zA-Z0-9_.-,"),
+    (one(secrets=[{"name": "S", "valueFrom": "arn:aws:s3:::b"}]), "Invalid arn syntax"),
+    (one(repositoryCredentials={"credentialsParameter": "x"}) | {"executionRoleArn": ""},
+     "When you are specifying repositoryCredentials, you must also specify a value for 'executionRoleArn'"),
     (one(logConfiguration={"logDriver": "awsfirelens"}),
      "When awsfirelens log driver is specified in log configuration, a firelens configuration object must be"
      " specified"),
@@ -126,8 +140,46 @@ TABLE: list[tuple[dict[str, Any], str]] = [
     (one(volumesFrom=[{"sourceContainer": "c"}]), "Invalid 'volumesFrom' setting. Unknown container: 'c'"),
     (definition(volumes=[{"name": "v", "configuredAtLaunch": True}]),
      "Volumes [v] are not referenced by any of the containers"),
+    (definition(container(mountPoints=[{"sourceVolume": v, "containerPath": f"/{v}"} for v in "vw"]),
+                volumes=[{"name": v, "configuredAtLaunch": True} for v in "vw"]),
+     "Only one volume can be configured at launch per task definition revision"),
+    (definition(container(mountPoints=[{"sourceVolume": "v", "containerPath": p} for p in ("/x", "/x/")]),
+                volumes=[{"name": "v"}]),
+     "Duplicate mount point '/x/' in container 'web-app'"),
+    (definition(volumes=[{"name": "v", "configuredAtLaunch": True, "efsVolumeConfiguration": {"fileSystemId": "f"}}]),
+     "Volume 'v' must have only one volume configuration"),
+    (definition(volumes=[{"name": "v", "fsxWindowsFileServerVolumeConfiguration": {"fileSystemId": "f"}}]),
+     UNSUPPORTED + "fsxWindowsFileServerVolumeConfiguration"),
     (one(ulimits=[{"name": "nofile", "softLimit": 2, "hardLimit": 1}]),
      "Soft limit exceeds hard limit for ulimit nofile"),
+    (one(ulimits=[{"name": "core", "softLimit": -1, "hardLimit": 1}]), "Soft limit exceeds hard limit for ulimit core"),
+    (one(ulimits=[{"name": "core", "softLimit": 1, "hardLimit": 1}] * 2), "Duplicate ulimit core"),
+    (one(ulimits=[{"name": "core", "softLimit": -2, "hardLimit": 1}]),
+     "Invalid value of ulimit core: it must be -1 (unlimited) or more"),
+    (ports({"hostPort": 80}), "Container port is not specified in a port mapping of container 'web-app'."),
+    (ports({"containerPort": 80, "hostPort": 65536}),
+     "When networkMode=awsvpc, the host ports and container ports in port mappings must match."),
+    (ports({"containerPort": 80, "name": "Upper"}),
+     "Invalid port mapping name 'Upper': up to 64 lower-case letters, numbers, underscores and hyphens are"
+     " allowed, not starting with a hyphen."),
+    (ports({"containerPort": 80, "protocol": "udp", "appProtocol": "http"}),
+     "appProtocol is only supported with protocol tcp"),
+    (ports({"containerPortRange": "80-90", "hostPort": 80}), "cannot specify both single port and port range"),
+    (one(dnsSearchDomains=["x"]), "DNS search domains are not supported on container when networkMode=awsvpc"),
+    (one(memoryReservation=513), "The 'memoryReservation' setting for container 'web-app' is greater than for the task"),
+    (one(memory=3), "Invalid 'memory' setting for container 'web-app'. It must be at least 4."),
+    (one(memoryReservation=3), "Invalid 'memoryReservation' setting for container 'web-app'. It must be at least 4."),
+    (one(cpu=-1), "Invalid 'cpu' setting for container 'web-app'."),
+    (definition(inferenceAccelerators=[{"deviceName": "d", "deviceType": "t"}]), UNSUPPORTED + "inferenceAccelerators"),
+    (linux(capabilities={"drop": ["no such"]}), "Invalid capability 'no such' of container 'web-app'."),
+    (efs(transitEncryption="DISABLED", authorizationConfig={"accessPointId": "fsap-1"}),
+     "EFS access points require TransitEncryption to be enabled"),
+    (definition(container("a", firelensConfiguration={"type": "fluentbit"}),
+                container("b", firelensConfiguration={"type": "fluentd"})),
+     "Only one container with a firelens configuration is allowed per task definition"),
+    (definition(memory="lots"),
+     "Invalid 'memory' setting for task. For more information, see the Troubleshooting section of the Amazon ECS"
+     " Developer Guide."),
     (ports({"containerPort": 80, "name": "a"}, {"containerPort": 81, "name": "a"}),
      "port mapping name is already used"),
     (two({"portMappings": [{"containerPort": 80}]}, {"portMappings": [{"containerPort": 80}]}),
@@ -215,3 +267,28 @@ def test_refused(given: dict[str, Any], message: str) -> None:
 def test_a_definition_of_more_than_64_kib() -> None:
     with pytest.raises(ApiError, match=r"Actual length: '\d+'. Max allowed length is '65536' bytes."):
         normalise(one(environment=[{"name": "A", "value": "x" * 65536}]))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf:password:AWSCURRENT:",
+        "arn:aws:ssm:us-east-1:123456789012:parameter/prod/db",
+        "/prod/db",
+        "plain.name-1",
+    ],
+)
+def test_sources_of_secrets(source: str) -> None:
+    secrets = [{"name": "S", "valueFrom": source}]
+    assert normalise(one(secrets=secrets))["containerDefinitions"][0]["secrets"] == secrets
+
+
+@pytest.mark.parametrize("member", ["capabilities", "initProcessEnabled", "tmpfs"])
+def test_what_fargate_has_of_linux_parameters(member: str) -> None:
+    value = {
+        "capabilities": {"add": ["SYS_PTRACE"], "drop": ["ALL", "NET_RAW"]},
+        "initProcessEnabled": True,
+        "tmpfs": [{"containerPath": "/t", "size": 1}],
+    }[member]
+    body = normalise(linux(**{member: value}))
+    assert body["containerDefinitions"][0]["linuxParameters"] == {member: value}
