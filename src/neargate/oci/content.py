@@ -1,6 +1,6 @@
 """The content store: blobs as files named by their digest, checked while they are written, never half there.
 
-Called by services/ecr and gateway/registry (pushes) and by images.py (pulls). Layout under the root:
+Called by uploads.py, services/ecr and gateway/registry (pushes) and by images.py (pulls). Under the root:
 
     blobs/sha256/<hex>     whole blobs, moved here by an atomic rename after fsync
     ingest/<hex>           the beginning of a blob that is being fetched; a later writer goes on from its end
@@ -15,26 +15,50 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from neargate.oci import digest as digests
 
 _FLUSH = 1024 * 1024
 _READ = 1024 * 1024
+_IOV_MAX = 1024
+_Result = TypeVar("_Result")
+_PROGRESS_KEPT = 1000
 
 
 class ContentError(Exception):
     """The bytes are not what they should be; the message says how."""
 
 
+class ContentBusy(Exception):
+    """Another writer has the upload open."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far an upload was hashed when its last writer left it."""
+
+    offset: int
+    sum: "hashlib._Hash"
+
+
 class Writer:
     """An open file that is hashed as it grows. Made by ContentStore; use as an async context manager."""
 
-    def __init__(self, path: Path, blobs: Path) -> None:
+    def __init__(
+        self, path: Path, blobs: Path, *, alone: bool = False, progress: _Progress | None = None
+    ) -> None:
+        """alone -- raise ContentBusy where another writer has the file, instead of beginning one beside it.
+
+        progress -- how far the file was hashed before: so much of it is not read again.
+        """
         self.path = path
         self._blobs = blobs
+        self._alone = alone
+        self._progress = progress
         self._sum = hashlib.sha256()
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -43,7 +67,11 @@ class Writer:
         self._fd = -1
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._open)
+        try:
+            await _finished(self._open)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -63,7 +91,11 @@ class Writer:
     async def flush(self) -> None:
         data, self._buffer, self._buffered = self._buffer, [], 0
         if data:
-            await asyncio.to_thread(self._append, data)
+            await _finished(lambda: self._append(data))
+
+    def progress(self) -> _Progress:
+        """What a later writer of the same file may be given. After `flush`."""
+        return _Progress(self.offset, self._sum.copy())
 
     async def commit(self, digest: str) -> int:
         """Make the bytes the blob `digest`; their count. Raise ContentError if their digest is another.
@@ -72,12 +104,16 @@ class Writer:
         """
         digests.check(digest)
         await self.flush()
-        return await asyncio.to_thread(self._commit, digest)
+        return await _finished(lambda: self._commit(digest))
 
     async def discard(self) -> None:
         self._buffer, self._buffered = [], 0
         self.path.unlink(missing_ok=True)
         self.close()
+
+    @property
+    def is_open(self) -> bool:
+        return self._fd >= 0
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -86,9 +122,14 @@ class Writer:
 
     def _open(self) -> None:
         self._fd = _lock(self.path)
+        if self._fd < 0 and self._alone:
+            raise ContentBusy(f"{self.path.name} is being written by another request")
         if self._fd < 0:  # somebody else is writing this blob: go on beside, the rename settles it
             self.path = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
             self._fd = _lock(self.path)
+        if self._progress is not None and os.fstat(self._fd).st_size == self._progress.offset:
+            self.offset, self._sum = self._progress.offset, self._progress.sum.copy()
+            os.lseek(self._fd, self.offset, os.SEEK_SET)
         while block := os.read(self._fd, _READ):
             self._sum.update(block)
             self.offset += len(block)
@@ -96,9 +137,13 @@ class Writer:
     def _append(self, data: list[bytes]) -> None:
         for piece in data:
             self._sum.update(piece)
-        view = memoryview(b"".join(data))
-        while view:
-            view = view[os.write(self._fd, view) :]
+        for start in range(0, len(data), _IOV_MAX):
+            some = data[start : start + _IOV_MAX]
+            written, wanted = os.writev(self._fd, some), sum(map(len, some))
+            if written < wanted:
+                rest = memoryview(b"".join(some))[written:]
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
 
     def _commit(self, digest: str) -> int:
         found = f"sha256:{self._sum.hexdigest()}"
@@ -106,11 +151,26 @@ class Writer:
             self.path.unlink(missing_ok=True)
             self.close()
             raise ContentError(f"digest is {found}, not {digest}")
+        os.utime(self._fd)  # a blob's age counts from now
         os.fsync(self._fd)
         self.path.rename(self._blobs / digests.hex_of(digest))
         self.close()
         _sync_directory(self._blobs)
         return self.offset
+
+
+async def _finished(work: Callable[[], _Result]) -> _Result:
+    """Run on a thread; a cancelled caller waits for its end too, as the thread still uses the descriptor."""
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise
 
 
 def _lock(path: Path) -> int:
@@ -142,6 +202,7 @@ class ContentStore:
         self._blobs = root / "blobs" / "sha256"
         self._ingest = root / "ingest"
         self.uploads = root / "uploads"
+        self._progress: dict[str, _Progress] = {}
         for directory in (self._blobs, self._ingest, self.uploads):
             directory.mkdir(parents=True, exist_ok=True)
 
@@ -160,14 +221,27 @@ class ContentStore:
         """A writer for a blob to be fetched. It begins where an interrupted one stopped (see `offset`)."""
         return Writer(self._ingest / digests.hex_of(digest), self._blobs)
 
-    def upload(self, name: str) -> Writer:
-        """A writer for the upload session `name`, beginning after the bytes that it has."""
-        return Writer(self.uploads / name, self._blobs)
+    @contextlib.asynccontextmanager
+    async def upload(self, name: str) -> AsyncIterator[Writer]:
+        """A writer for the upload session `name`, beginning after the bytes that it has.
+
+        Raise ContentBusy while another writes it. What was hashed is remembered for the next writer.
+        """
+        writer = Writer(self.uploads / name, self._blobs, alone=True, progress=self._progress.pop(name, None))
+        async with writer:
+            try:
+                yield writer
+            finally:
+                await writer.flush()
+                if writer.is_open:
+                    self._progress[name] = writer.progress()
+                    while len(self._progress) > _PROGRESS_KEPT:
+                        del self._progress[next(iter(self._progress))]
 
     async def put(self, data: bytes) -> str:
         """Store a small blob; its digest."""
         digest = digests.of(data)
-        if self.size(digest) != len(data):
+        if not self.touch(digest):
             async with Writer(
                 self._ingest / f"{digests.hex_of(digest)}.{secrets.token_hex(8)}", self._blobs
             ) as w:
@@ -194,6 +268,34 @@ class ContentStore:
                 yield chunk
         finally:
             file.close()
+
+    def touch(self, digest: str) -> bool:
+        """Make a blob new, so that `collect` leaves it for a while; False if it is not here."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def collect(self, digest: str, before: float) -> bool:
+        """Remove a blob that was neither written nor touched since that moment (epoch seconds).
+
+        Call it right after finding that nothing names the blob, with no await between: whoever names it
+        anew touches it first, and the look at its age and the removal are one step to the caller's loop.
+        """
+        path = self.path(digest)
+        gone = self._ingest / f"{digests.hex_of(digest)}.gone.{secrets.token_hex(8)}"
+        try:
+            if path.stat().st_mtime >= before:
+                return False
+            path.rename(gone)
+            if gone.stat().st_mtime >= before:  # a commit on a thread came between
+                gone.rename(path)
+                return False
+        except FileNotFoundError:
+            return False
+        await asyncio.to_thread(gone.unlink)
+        return True
 
     def delete(self, digest: str) -> bool:
         try:

@@ -5,8 +5,8 @@ Imported by services/ and control/.
 
 from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
-from neargate.model.registry import Image, Link, Repository, Tag, image_id, tag_id
 from neargate.model.placement import size_of
+from neargate.model.registry import Image, Link, Repository, Tag, image_id, tag_id
 from neargate.model.task import AccountSetting, Cluster, Family, Node, Task, TaskDefinition, TokenUse, Usage
 from neargate.state.store import Kind
 
