@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from neargate.kit.errors import ApiError, CellError
-from neargate.model import addresses, lifecycle
+from neargate.model import addresses, lifecycle, registry_token
+from neargate.model.registry_token import Grant
 from neargate.model.sandbox import Assignment, Failure, LogBatch, LogCursor, SandboxStatus
 from neargate.model.task import Node
 from neargate.services.call import House
@@ -129,7 +130,15 @@ class LocalCell:
         )
 
     async def registry_token(self, account: str, region: str) -> tuple[str, str]:
-        raise CellError("not yet")
+        if account != self._house.settings.account_id:
+            raise CellError(f"the registry of account {account} is not served here")
+        grant = Grant(
+            account=account,
+            region=region,
+            principal=f"arn:aws:iam::{account}:root",
+            expires_at=int(self._house.clock.now()) + registry_token.LOGIN_SECONDS,
+        )
+        return registry_token.USER, registry_token.mint(self._house.signing_key, grant)
 
 
 @contextlib.contextmanager
