@@ -86,9 +86,8 @@ async def test_what_is_described_can_be_registered_again(ecs: Ecs) -> None:
     )
     await ecs.register_task_definition(**definition(full, volumes=[{"name": "v"}]))
     described = (await ecs.describe_task_definition(taskDefinition="web"))["taskDefinition"]
-    derived = (
-        "taskDefinitionArn revision status requiresAttributes compatibilities registeredAt registeredBy"
-    ).split()
+    derived = {"taskDefinitionArn", "revision", "status", "requiresAttributes", "compatibilities"}
+    derived |= {"registeredAt", "registeredBy"}
     again = {k: v for k, v in described.items() if k not in derived}
     second = (await ecs.register_task_definition(**again))["taskDefinition"]
     assert second["revision"] == 2
@@ -135,8 +134,8 @@ BAD_REVISION = "Invalid revision number. Number: {}"
         ("we b", (CLIENT, "Invalid task definition 'we b'.")),
         ("web%", (CLIENT, "Invalid task definition 'web%'.")),
         ("' OR '1'='1", (CLIENT, "Invalid task definition '' OR '1'='1'.")),
-        (SCOPE.arn("ecs", "cluster/web"),
-         (INVALID, f"Invalid identifier: {SCOPE.arn('ecs', 'cluster/web')} is not the ARN of a task-definition.")),
+        ("arn:aws:ecs:r:1:cluster/web",
+         (INVALID, "Invalid identifier: arn:aws:ecs:r:1:cluster/web is not the ARN of a task-definition.")),
     ],
 )  # fmt: skip
 async def test_names_that_are_none(ecs: Ecs, text: str, error: tuple[str, str]) -> None:

@@ -25,7 +25,8 @@ def item(name: str, weight: int = 0, base: int = 0) -> dict[str, Any]:
          "There are no capacity providers in the capacity provider strategy with a weight value greater than"
          " zero"),
         ([item("other", 1)],
-         "The specified capacity provider strategy cannot contain a capacity provider that is not associated with"
+         "The specified capacity provider strategy cannot contain a capacity provider that is not"
+         " associated with"
          " the cluster"),
         ([item("FARGATE", 1), item("FARGATE", 1)],
          "A capacity provider can only be specified once in a capacity provider strategy"),

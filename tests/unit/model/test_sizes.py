@@ -85,7 +85,8 @@ def test_what_is_no_cpu(text: str) -> None:
         sizes.parse_cpu(text)
     assert caught.value.code == "ClientException"
     assert caught.value.message == (
-        "Invalid 'cpu' setting for task. For more information, see the Troubleshooting section of the Amazon ECS"
+        "Invalid 'cpu' setting for task. For more information, see the Troubleshooting section of the"
+        " Amazon ECS"
         " Developer Guide."
     )
 
