@@ -5,6 +5,7 @@ Called by services/logs (the API) and services/cell/log_intake (containers' line
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from neargate.model.logs import EVENT_OVERHEAD, LogStream, StoredEvent
 from neargate.model.sandbox import LogCursor
@@ -145,7 +146,7 @@ def _peek(tx: Tx, stream: int, low: Position, high: Position, descending: bool) 
 
 def _range(
     tx: Tx, columns: str, stream: int, low: Position, high: Position, descending: bool, limit: int
-) -> list[tuple[object, ...]] | list[tuple[int, ...]]:
+) -> list[tuple[Any, ...]]:
     way = "DESC" if descending else "ASC"
     sql = (
         f"SELECT {columns} FROM log_event WHERE stream = ? AND (ts, seq) >= (?, ?) AND (ts, seq) < (?, ?)"
@@ -157,7 +158,8 @@ def _range(
 def cursors(tx: Tx, runtime_ids: Sequence[str]) -> dict[str, LogCursor]:
     found: dict[str, LogCursor] = {}
     for runtime_id in runtime_ids:
-        rows = tx.execute("SELECT spool_offset, skip, ended FROM log_cursor WHERE runtime_id = ?", (runtime_id,))
+        sql = "SELECT spool_offset, skip, ended FROM log_cursor WHERE runtime_id = ?"
+        rows = tx.execute(sql, (runtime_id,))
         if rows:
             found[runtime_id] = LogCursor(
                 runtime_id=runtime_id, offset=rows[0][0], skip=rows[0][1], ended=rows[0][2] > 0
