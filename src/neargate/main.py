@@ -47,6 +47,7 @@ from neargate.oci.content import ContentStore
 from neargate.services import admin
 from neargate.services.call import House
 from neargate.services.cell.local import LocalCell
+from neargate.services.ecr import collect_forever
 from neargate.services.logs import expire_forever
 from neargate.state.sqlite import SqliteStore
 from neargate.state.store import StoreError
@@ -130,6 +131,7 @@ async def _node(settings: Settings, house: House) -> AsyncIterator[Driver]:
         group.create_task(agent.run(), name="agent")
         group.create_task(Loops(house).run(), name="loops")
         group.create_task(expire_forever(house), name="log-expiry")
+        group.create_task(collect_forever(house), name="registry-collect")
         yield driver
 
 
