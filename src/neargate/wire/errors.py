@@ -22,6 +22,8 @@ class WireError:
     """The message, spelled as the shape spells it, and the shape's other members."""
     message: str
     shape: Shape | None
+    has_message: bool
+    """Whether the shape has a member for the message."""
 
     @property
     def by_client(self) -> bool:
@@ -34,10 +36,11 @@ def on_the_wire(service: Service, error: ApiError) -> WireError:
     found = service.error_shape(error.code)
     if found is None:
         members = {"message": error.message, **error.fields}
-        return WireError(error.code, error.code, error.status or 400, members, error.message, None)
+        return WireError(error.code, error.code, error.status or 400, members, error.message, None, True)
     name, shape = found
     trait = shape.error
     status = error.status or (trait and trait.http_status_code) or (500 if shape.fault else 400)
-    spelled = next((member for member in shape.members if member.lower() == "message"), "message")
+    spelled = next((member for member in shape.members if member.lower() == "message"), "")
     code = (trait and trait.code) or name
-    return WireError(name, code, status, {spelled: error.message, **error.fields}, error.message, shape)
+    members = {spelled or "message": error.message, **error.fields}
+    return WireError(name, code, status, members, error.message, shape, bool(spelled))

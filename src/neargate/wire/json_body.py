@@ -39,7 +39,7 @@ def decode(body: bytes) -> Any:
 encode = msgspec.json.Encoder().encode
 
 
-def _wrong(value: Any, wanted: str) -> Malformed:
+def wrong(value: Any, wanted: str) -> Malformed:
     token = _TOKENS.get(type(value), "NUMBER_VALUE")
     return Malformed(f"{token} can not be converted to {wanted}")
 
@@ -69,9 +69,18 @@ class Readers:
             assert shape.value is not None
             made = _map_reader(self.of(shape.value))
         else:
-            made = _scalar_reader(shape.type)
+            made = self.scalar(shape.type)
         self._made[name] = made
         return made
+
+    def scalar(self, kind: str) -> Reader:
+        if kind in STRINGS:
+            return _read_string
+        if kind in INTEGERS:
+            return _integer_reader(kind)
+        if kind in FLOATS:
+            return _float_reader(kind)
+        return {"boolean": _read_boolean, "blob": _read_blob, "timestamp": _read_timestamp}[kind]
 
     def _structure(self, name: str, shape: Shape) -> Reader:
         members: dict[str, tuple[str, Reader]] = {}
@@ -79,7 +88,7 @@ class Readers:
 
         def read(value: Any) -> dict[str, Any]:
             if type(value) is not dict:
-                raise _wrong(value, "a structure")
+                raise wrong(value, "a structure")
             made = {}
             for key, item in value.items():
                 found = members.get(key)
@@ -99,7 +108,7 @@ class Readers:
 def _list_reader(item: Reader) -> Reader:
     def read(value: Any) -> list[Any]:
         if type(value) is not list:
-            raise _wrong(value, "a list")
+            raise wrong(value, "a list")
         return [None if entry is None else item(entry) for entry in value]
 
     return read
@@ -108,7 +117,7 @@ def _list_reader(item: Reader) -> Reader:
 def _map_reader(item: Reader) -> Reader:
     def read(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
-            raise _wrong(value, "a map")
+            raise wrong(value, "a map")
         return {key: None if entry is None else item(entry) for key, entry in value.items()}
 
     return read
@@ -124,13 +133,13 @@ def _read_json_text(value: Any) -> Any:
 
 def _read_string(value: Any) -> str:
     if type(value) is not str:
-        raise _wrong(value, "a String")
+        raise wrong(value, "a String")
     return value
 
 
 def _read_boolean(value: Any) -> bool:
     if type(value) is not bool:
-        raise _wrong(value, "a Boolean")
+        raise wrong(value, "a Boolean")
     return value
 
 
@@ -140,7 +149,7 @@ def _read_blob(value: Any) -> bytes:
 
 def _read_timestamp(value: Any) -> float:
     if type(value) not in (int, float, str):
-        raise _wrong(value, "a Timestamp")
+        raise wrong(value, "a Timestamp")
     return timestamp_of(value)
 
 
@@ -152,7 +161,7 @@ def _integer_reader(kind: str) -> Reader:
             return checked_integer(value, kind)
         if type(value) is float and value.is_integer():
             return checked_integer(int(value), kind)
-        raise _wrong(value, article)
+        raise wrong(value, article)
 
     return read
 
@@ -168,19 +177,9 @@ def _float_reader(kind: str) -> Reader:
                 raise Malformed(f"A number is out of range for {kind}") from None
         if type(value) is str and value in ("NaN", "Infinity", "-Infinity"):
             return float_of(value, kind)
-        raise _wrong(value, f"a {kind.capitalize()}")
+        raise wrong(value, f"a {kind.capitalize()}")
 
     return read
-
-
-def _scalar_reader(kind: str) -> Reader:
-    if kind in STRINGS:
-        return _read_string
-    if kind in INTEGERS:
-        return _integer_reader(kind)
-    if kind in FLOATS:
-        return _float_reader(kind)
-    return {"boolean": _read_boolean, "blob": _read_blob, "timestamp": _read_timestamp}[kind]
 
 
 class Writers:
@@ -209,10 +208,14 @@ class Writers:
         elif shape.type == "map":
             assert shape.value is not None
             self._made[key] = _map_writer(self.of(shape.value))
-        elif shape.type == "timestamp" and form in ("iso8601", "rfc822"):
-            self._made[key] = lambda value: timestamp_text(value, form)
         else:
-            self._made[key] = _write_float if shape.type in FLOATS else None
+            self._made[key] = self.scalar(shape.type, form)
+
+    def scalar(self, kind: str, form: str) -> Writer | None:
+        """`form` -- that of timestamps, if the model names one."""
+        if kind == "timestamp" and form in ("iso8601", "rfc822"):
+            return lambda value: timestamp_text(value, form)
+        return _write_float if kind in FLOATS else None  # msgspec writes bytes in base64 by itself.
 
     def _structure(self, key: tuple[str, str], shape: Shape) -> None:
         members: dict[str, tuple[str, Writer | None]] = {}

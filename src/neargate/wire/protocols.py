@@ -11,8 +11,10 @@ from typing import Any
 from neargate.kit.errors import ApiError
 from neargate.wire import validate
 from neargate.wire.codec import Codec
+from neargate.wire.codec_cbor import CborCodec
 from neargate.wire.codec_json import JsonCodec
 from neargate.wire.codec_query import QueryCodec
+from neargate.wire.codec_rest import RestJsonCodec, RestXmlCodec
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Operation, Service
 
@@ -32,6 +34,9 @@ _CODECS: dict[Protocol, Callable[[Service], Codec]] = {
     Protocol.JSON: JsonCodec,
     Protocol.QUERY: QueryCodec,
     Protocol.EC2: lambda service: QueryCodec(service, ec2=True),
+    Protocol.REST_JSON: RestJsonCodec,
+    Protocol.REST_XML: RestXmlCodec,
+    Protocol.CBOR: CborCodec,
 }
 _OF_NAME = {protocol.value: protocol for protocol in Protocol}
 

@@ -1,0 +1,217 @@
+"""The REST protocols with JSON and XML bodies: members in the path, the query string, headers and the body.
+
+Made by protocols.py. Subclasses say how a body is written; the rest is the same.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from neargate.kit.errors import ApiError
+from neargate.wire import form, json_body, xml_reader
+from neargate.wire.bindings import Inputs, Outputs, inputs_of, outputs_of
+from neargate.wire.codec import Codec
+from neargate.wire.errors import WireError, on_the_wire
+from neargate.wire.http import Request, Response
+from neargate.wire.models import Operation, Service
+from neargate.wire.routes import Route, Router, labels_of
+from neargate.wire.shapes import Ref, Shape
+from neargate.wire.values import Malformed
+from neargate.wire.xml_writer import DECLARATION, Writers, element, xmlns
+
+_RAW = ("blob", "string")
+_NO_BODY = (204, 205, 304)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """Where the members of one structure stand."""
+
+    shape: Shape
+    inputs: Inputs
+    outputs: Outputs
+    payload: Ref | None
+    raw: bool
+    """Whether the payload is the body itself, not written in the protocol's format."""
+    has_body: bool
+    """Whether there are members that stand in the body side by side."""
+
+
+class RestCodec(Codec):
+    content_type: str
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self._router = Router(service)
+        self._plans: dict[str, _Plan] = {}
+
+    def find(self, request: Request) -> Operation:
+        try:
+            return self._route(request)[0].operation
+        except Malformed as problem:
+            raise ApiError(self.malformed_code, str(problem), status=400) from None
+
+    def _route(self, request: Request) -> tuple[Route, dict[str, list[str]]]:
+        query: dict[str, list[str]] = {}
+        for name, value in form.pairs_of(request.query) if request.query else ():
+            query.setdefault(name, []).append(value)
+        route = self._router.find(request, query)
+        if route is None:
+            message = f"Unable to determine the operation of {request.method} {request.path[:128]}."
+            raise ApiError("UnknownOperationException", message, status=404)
+        return route, query
+
+    def _plan(self, name: str) -> _Plan:
+        plan = self._plans.get(name)
+        if plan is None:
+            shapes = self.service.shapes
+            shape = shapes[name]
+            payload = shape.members[shape.payload] if shape.payload else None
+            raw = payload is not None and shapes[payload.shape].type in _RAW
+            has_body = payload is None and any(not ref.location for ref in shape.members.values())
+            inputs, outputs = inputs_of(shape, shapes), outputs_of(shape, shapes)
+            plan = self._plans[name] = _Plan(shape, inputs, outputs, payload, raw, has_body)
+        return plan
+
+    def read(self, operation: Operation, request: Request) -> dict[str, Any]:
+        if operation.input is None:
+            return {}
+        plan = self._plan(operation.input.shape)
+        route, query = self._route(request)
+        constants = frozenset(name for name, _ in route.constants)
+        labels = labels_of(route, request.path)
+        params = plan.inputs.read(labels, query, request.headers, constants)
+        if not request.body:
+            return params
+        if plan.payload is not None:
+            params[plan.shape.payload] = self._read_payload(plan, request.body)
+        elif plan.has_body:
+            params |= self.read_body(operation.input, request.body)
+        return params
+
+    def _read_payload(self, plan: _Plan, body: bytes) -> Any:
+        assert plan.payload is not None
+        if not plan.raw:
+            return self.read_body(plan.payload, body)
+        if self.service.shapes[plan.payload.shape].type == "blob":
+            return body
+        try:
+            return body.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Malformed("The body is not valid UTF-8") from None
+
+    @abstractmethod
+    def read_body(self, ref: Ref, body: bytes) -> Any: ...
+
+    @abstractmethod
+    def write_body(self, ref: Ref, value: Any) -> bytes: ...
+
+    def write(self, operation: Operation, result: Mapping[str, Any], request_id: str) -> Response:
+        status = operation.model.http.response_code
+        headers = {"x-amzn-requestid": request_id}
+        if operation.output is None:
+            return Response(status, headers, b"")
+        plan = self._plan(operation.output.shape)
+        body = b""
+        if plan.payload is not None:
+            value = result.get(plan.shape.payload)
+            if value is not None:
+                body = self._write_payload(plan, value, headers)
+        elif plan.has_body:
+            headers["content-type"] = self.content_type
+            body = self.write_body(operation.output, result)
+        plan.outputs.write(result, headers)
+        if plan.outputs.status and result.get(plan.outputs.status) is not None:
+            status = int(result[plan.outputs.status])
+        return Response(status, headers, b"" if status in _NO_BODY else body)
+
+    def _write_payload(self, plan: _Plan, value: Any, headers: dict[str, str]) -> bytes:
+        assert plan.payload is not None
+        if not plan.raw:
+            headers["content-type"] = self.content_type
+            return self.write_body(plan.payload, value)
+        if isinstance(value, str):
+            headers["content-type"] = "text/plain"
+            return value.encode()
+        headers["content-type"] = "application/octet-stream"
+        return bytes(value)
+
+    def write_error(self, operation: Operation | None, error: ApiError, request_id: str) -> Response:
+        wire = on_the_wire(self.service, error)
+        headers = {"x-amzn-requestid": request_id, "content-type": self.content_type}
+        if wire.shape is not None:
+            self._plan(wire.name).outputs.write(wire.members, headers)
+        return Response(wire.status, headers, self.error_body(wire, headers, request_id))
+
+    @abstractmethod
+    def error_body(self, wire: WireError, headers: dict[str, str], request_id: str) -> bytes: ...
+
+
+class RestJsonCodec(RestCodec):
+    malformed_code = "SerializationException"
+    content_type = "application/json"
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self._readers = json_body.Readers(service.shapes)
+        self._writers = json_body.Writers(service.shapes)
+
+    def read_body(self, ref: Ref, body: bytes) -> Any:
+        return self._readers.of(ref)(json_body.decode(body))
+
+    def write_body(self, ref: Ref, value: Any) -> bytes:
+        writer = self._writers.of(ref)
+        return json_body.encode(value if writer is None else writer(value))
+
+    def error_body(self, wire: WireError, headers: dict[str, str], request_id: str) -> bytes:
+        headers["x-amzn-errortype"] = wire.name
+        if wire.shape is None:
+            return json_body.encode(wire.members)
+        # A message that the shape does not have is still told: clients read it.
+        message = {} if wire.has_message else {"message": wire.message}
+        writer = self._writers.of(Ref(wire.name))
+        assert writer is not None
+        return json_body.encode({**message, **writer(wire.members)})
+
+
+class RestXmlCodec(RestCodec):
+    malformed_code = "MalformedXML"
+    content_type = "application/xml"
+    _BARE = frozenset({"s3"})
+    """Services whose errors have no ErrorResponse around them."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self._readers = xml_reader.Readers(service.shapes)
+        self._writers = Writers(service.shapes)
+
+    def read_body(self, ref: Ref, body: bytes) -> Any:
+        return self._readers.of(ref)(xml_reader.decode(body))
+
+    def write_body(self, ref: Ref, value: Any) -> bytes:
+        shape = self.service.shapes[ref.shape]
+        name = ref.location_name or shape.location_name or ref.shape
+        if not xmlns(ref):
+            space = shape.xml_namespace or self.service.metadata.xml_namespace
+            ref = msgspec.structs.replace(ref, xml_namespace=space)
+        out = [DECLARATION]
+        self._writers.of(ref, name)(value, out)
+        return "".join(out).encode()
+
+    def error_body(self, wire: WireError, headers: dict[str, str], request_id: str) -> bytes:
+        out = ["<Error>"]
+        if self.service.name not in self._BARE:
+            out.append(element("Type", "Sender" if wire.by_client else "Receiver"))
+        out += [element("Code", wire.code), element("Message", wire.message)]
+        if wire.shape is not None:
+            fields = {k: v for k, v in wire.members.items() if k.lower() != "message"}
+            self._writers.members(Ref(wire.name))(fields, out)
+        request = element("RequestId", request_id)
+        if self.service.name in self._BARE:
+            return "".join([DECLARATION, *out, request, "</Error>"]).encode()
+        return "".join(
+            [DECLARATION, "<ErrorResponse>", *out, "</Error>", request, "</ErrorResponse>"]
+        ).encode()
