@@ -106,7 +106,7 @@ def _container(record: Container, owner: Task) -> Json:
         "healthStatus": record.health,
         "cpu": record.cpu,
     }
-    if record.last_status != "PENDING":
+    if record.last_status != "PENDING" and owner.connectivity is not None:
         shown["runtimeId"] = record.runtime_id
     if record.image_digest is not None:
         shown["imageDigest"] = record.image_digest
