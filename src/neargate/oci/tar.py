@@ -210,7 +210,10 @@ def _pax(body: bytes) -> dict[bytes, bytes]:
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
         if end <= space + 1 or end > len(body) or not equals or body[end - 1] != 0x0A:
             raise TarError("invalid pax header")
-        records[key] = value
+        if value or key.startswith(_XATTR):
+            records[key] = value
+        else:
+            records.pop(key, None)  # an empty value means the header's own
         at = end
     return records
 
