@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -136,6 +136,15 @@ class Registry:
         return await self.skopeo(
             command, "--tls-verify=false", "--creds", creds, *more, f"docker://{{}}/{target}", check=check
         )
+
+
+async def reached(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Return once the condition holds."""
+    for _ in range(int(seconds * 100)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")
 
 
 async def put_blob(http: httpx.AsyncClient, repository: str, data: bytes) -> str:
