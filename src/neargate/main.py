@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ from neargate.gateway.internal import Handler
 from neargate.gateway.registry import RegistryApp
 from neargate.kit.clock import SystemClock
 from neargate.kit.ids import SystemIds
+from neargate.kit.instance import instance_of as instance_of
 from neargate.kit.settings import Settings, SettingsError
 from neargate.kit.telemetry import configure_logging
 from neargate.model.record import Scope
@@ -68,11 +68,6 @@ class Daemon:
     house: House
     driver: Driver
     credential: credentials.RootCredential
-
-
-def instance_of(data_dir: Path) -> str:
-    """The short name that everything this daemon makes on the machine carries."""
-    return hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:6]
 
 
 @contextlib.contextmanager

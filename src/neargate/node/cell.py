@@ -58,3 +58,11 @@ class Cell(Protocol):
     async def registry_token(self, account: str, region: str) -> tuple[str, str]:
         """User name and password for the built-in registry."""
         ...
+
+    async def registry_manifest(
+        self, account: str, region: str, repository: str, reference: str
+    ) -> tuple[bytes, str, str]:
+        """(bytes, media type, digest) of what a tag or a digest names in the built-in registry, whose blobs
+        this machine has.
+        """
+        ...

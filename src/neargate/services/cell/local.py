@@ -13,11 +13,12 @@ from typing import Protocol
 
 from neargate.kit.errors import ApiError, CellError
 from neargate.model import addresses, lifecycle, registry_token
+from neargate.model.record import Scope
 from neargate.model.registry_token import Grant
 from neargate.model.sandbox import Assignment, Failure, LogBatch, LogCursor, SandboxStatus
 from neargate.model.task import Node
 from neargate.services.call import House
-from neargate.services.cell import log_intake
+from neargate.services.cell import log_intake, pulls
 from neargate.services.cell.views import View
 from neargate.state.catalog import NODE, TASK
 from neargate.state.store import StoreError, Tx
@@ -139,6 +140,12 @@ class LocalCell:
             expires_at=int(self._house.clock.now()) + registry_token.LOGIN_SECONDS,
         )
         return registry_token.USER, registry_token.mint(self._house.signing_key, grant)
+
+    async def registry_manifest(
+        self, account: str, region: str, repository: str, reference: str
+    ) -> tuple[bytes, str, str]:
+        with _cell_errors():
+            return await pulls.manifest(self._house, Scope(account, region), repository, reference)
 
 
 @contextlib.contextmanager
