@@ -1,4 +1,4 @@
-"""The tar reader: what builders write is read as the standard library reads it, what is hostile is refused."""
+"""The tar reader: what builders write is read as the standard library reads it; the rest is refused."""
 
 import contextlib
 import io
