@@ -369,9 +369,9 @@ async def test_health_is_that_of_the_essential_containers(ready: Ecs) -> None:
     (arn,) = await ready.start(taskDefinition="two")
     await ready.settle()
 
-    async def seen(a: str, b: str) -> str:
+    async def seen(a: Any, b: Any) -> str:
         phases = {"a": a, "b": b}
-        containers = tuple(ContainerStatus(name=n, phase="RUNNING", health=h) for n, h in phases.items())  # type: ignore[arg-type]
+        containers = tuple(ContainerStatus(name=n, phase="RUNNING", health=h) for n, h in phases.items())
         return str((await ready.report(arn, "RUNNING", containers=containers))["healthStatus"])
 
     assert await seen("UNKNOWN", "HEALTHY") == "UNKNOWN"

@@ -75,7 +75,8 @@ def _by_container(body: Json, given: Any) -> dict[str, Json]:
             raise _invalid("Tasks using the Fargate launch type do not support GPU resource requirements")
         for variable in item.get("environment") or ():
             check_variable(name, variable)
-        by_name[name] = {k: item[k] for k in _CONTAINER_MEMBERS if item.get(k) is not None}
+        # An empty list overrides nothing.
+        by_name[name] = {k: item[k] for k in _CONTAINER_MEMBERS if item.get(k) not in (None, [])}
     return by_name
 
 

@@ -261,3 +261,65 @@ def test_whatever_is_reported_a_task_goes_forward(
         for end in (v for n in ends if (v := getattr(t, n)) is not None):
             assert end >= started[-1]
             assert t.stopped_at is None or end <= t.stopped_at
+
+
+PHASES: tuple[Phase, ...] = (
+    "ACCEPTED",
+    "ATTACHED",
+    "PULLING",
+    "STARTING",
+    "RUNNING",
+    "STOPPING",
+    "CLEANING",
+    "STOPPED",
+)
+STEPS = (
+    "accepted_at",
+    None,
+    "pull_started_at",
+    "pull_stopped_at",
+    "started_at",
+    "stopping_at",
+    None,
+    "stopped_at",
+)
+
+
+def told() -> list[SandboxStatus]:
+    """A whole life, as a node tells it: each report holds all that is known by then."""
+    known: dict[str, float] = {}
+    reports = []
+    for step, (phase, moment) in enumerate(zip(PHASES, STEPS, strict=True)):
+        if moment is not None:
+            known[moment] = T0 + step
+        reports.append(status(phase, step, **known))
+    return reports
+
+
+@given(st.lists(st.integers(0, 7), max_size=20), st.sets(st.integers(0, 6)))
+def test_reports_that_come_twice_late_or_never_make_no_difference_in_the_end(
+    noise: list[int], lost: set[int]
+) -> None:
+    reports = told()
+    whole = task()
+    for report in reports:
+        whole = advance(whole, report, T0 + 100)
+    t = task()
+    latest = -1
+    for number in [*noise, *(n for n in range(8) if n not in lost)]:
+        before, t = t, advance(t, reports[number], T0 + 100)
+        if number <= latest:
+            assert t is before, "older than the last one applied"
+        latest = max(latest, number)
+    assert t.last_status == "STOPPED"
+    assert replace(t, version=0) == replace(whole, version=0)
+    assert t.version <= whole.version
+
+
+@given(st.permutations(range(8)))
+def test_a_status_never_goes_back_in_whatever_order_reports_come(order: list[int]) -> None:
+    reports, t = told(), task()
+    for number in order:
+        before, t = t, advance(t, reports[number], T0 + 100)
+        assert RANK[t.last_status] >= RANK[before.last_status]
+    assert t.last_status == "STOPPED"

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neargate.model.placement import Room, choose, emptiest, fits, rooms
+from neargate.model.placement import Held, Room, choose, emptiest, filled, fits, read_size, rooms
 from neargate.model.task import Node
 
 
@@ -43,3 +43,37 @@ def test_the_emptiest_subnet_with_an_address_left() -> None:
     held = {"a": 3, "b": 1, "c": 0}
     assert emptiest(["a", "b", "c"], held, {"a": 5, "b": 5, "c": 0}) == "b"
     assert emptiest(["a", "gone"], held, {"a": 0}) is None
+
+
+def held(node: str, count: int, cpu: float = 256, memory: float = 512) -> Held:
+    return Held(node, "x86_64", cpu, memory, count)
+
+
+def test_what_is_held_narrows_the_nodes_and_what_waits_goes_where_it_would_be_placed() -> None:
+    left = filled([room("a"), room("b")], [held("", 2), held("a", 2), held("gone", 9)])
+    assert {r.node: r.cpu_used for r in left} == {"a": 512, "b": 512}
+    assert filled([room("a", cpu=512)], [held("", 9)])[0].cpu_used == 512
+
+
+def test_a_size_is_read_back_whatever_the_node_is_called() -> None:
+    assert read_size("rack/1/x86_64/256/512", 4) == Held("rack/1", "x86_64", 256.0, 512.0, 4)
+    assert read_size("/arm64/1024/2048", 1) == Held("", "arm64", 1024.0, 2048.0, 1)
+
+
+sizes = st.sampled_from([(256.0, 512.0), (512.0, 1024.0), (1024.0, 4096.0)])
+crowds = st.lists(st.tuples(st.sampled_from(["", "a", "b"]), sizes, st.integers(0, 3)), max_size=4)
+
+
+@given(crowds, sizes, st.integers(1, 10))
+def test_what_fits_beside_the_others_is_no_more_than_there_is(
+    crowd: list[tuple[str, tuple[float, float], int]], size: tuple[float, float], count: int
+) -> None:
+    nodes = [room("a"), room("b", cpu=1024)]
+    left = filled(nodes, [held(node, n, *taken) for node, taken, n in crowd])
+    placed = fits(*size, "x86_64", count, left)
+    assert 0 <= placed <= count
+    free_cpu = sum(max(0.0, r.cpu - r.cpu_used) for r in left)
+    free_memory = sum(max(0.0, r.memory - r.memory_used) for r in left)
+    assert placed * size[0] <= free_cpu
+    assert placed * size[1] <= free_memory
+    assert placed <= fits(*size, "x86_64", count, nodes)
