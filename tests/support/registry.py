@@ -84,6 +84,8 @@ def _functions(package: Any, names: dict[str, str]) -> dict[str, Function]:
 
 def _check(value: Any, shape: Any, what: str) -> None:
     report = ParamValidator().validate(value, shape)
+    if what.endswith("answers"):  # AWS's own answers have lists shorter and longer than requests may
+        report._errors = [e for e in report._errors if "Invalid length" not in report._format_error(e)]
     assert not report.has_errors(), f"{what} what the model does not have: {report.generate_report()}"
 
 
@@ -158,7 +160,7 @@ def descriptor(data: bytes, media_type: str, **more: Any) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digests.of(data), "size": len(data), **more}
 
 
-def manifest(config: bytes, *layers: bytes, **more: Any) -> bytes:
+def manifest(config: bytes, /, *layers: bytes, **more: Any) -> bytes:
     """The bytes of an OCI manifest."""
     document = {
         "schemaVersion": 2,
