@@ -12,7 +12,10 @@ run=(
     libseccomp2 golang-github-containers-common  # the default seccomp profile
     busybox-static skopeo curl jq ca-certificates # the quick start
 )
-test=(docker-registry apache2-utils openssl)       # a foreign registry with TLS and htpasswd
+test=(
+    docker-registry apache2-utils openssl  # a foreign registry with TLS and htpasswd
+    postgresql                             # prepares every statement of the store: nothing only SQLite has
+)
 bench=(wrk podman umoci docker.io)                     # what the benchmarks compare with
 
 case "${1:-}" in
