@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class StoreError(Exception):
-    """The store could not keep a write (disk full, damaged file); nothing of it was kept."""
+    """The store could not do it (disk full, damaged file, closed, bad SQL); nothing of a write was kept."""
 
 
 class Conflict(StoreError):
@@ -95,7 +95,10 @@ class Tx(Protocol):
         ...
 
     def put(self, kind: Kind[R], record: R, *, expected: R | None = None) -> R:
-        """Write a record whole. With `expected`, raise Conflict unless the stored one equals it."""
+        """Write a record whole; one that is stored so already is no change.
+
+        With `expected`, raise Conflict unless the stored one equals it.
+        """
         ...
 
     def insert(self, kind: Kind[R], record: R) -> R:
@@ -127,7 +130,7 @@ class Store(Protocol):
         ...
 
     async def write(self, body: Callable[[Tx], T]) -> T:
-        """Run a write; return once it is on disk."""
+        """Run a write; return once it is on disk. It happens even if the caller is cancelled meanwhile."""
         ...
 
     async def changes(self, after: int, limit: int = 1000) -> Feed: ...
@@ -137,5 +140,5 @@ class Store(Protocol):
         ...
 
     async def wait(self, after: int) -> int:
-        """Return the head once it is greater than `after`."""
+        """Return the head once it is greater than `after`. Raise StoreError if the store is closed first."""
         ...
