@@ -42,5 +42,10 @@ fi
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
+if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+    # Only its programs are wanted: no cluster, no server.
+    apt-get install -y -qq --no-install-recommends postgresql-common >/dev/null
+    sed -ri 's/^#?(create_main_cluster) .*/\1 = false/' /etc/postgresql-common/createcluster.conf
+fi
 # The registry is started by the tests themselves, never as a service of the machine.
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
