@@ -93,7 +93,7 @@ class Inputs:
     query: dict[str, tuple[str, TextReader, bool]] = field(default_factory=dict)
     """Member, reader, and whether it is a list."""
     query_maps: list[tuple[str, bool]] = field(default_factory=list)
-    """Members that take all of the query string that no other does; whether their values are lists."""
+    """Members that take the whole query string; whether their values are lists."""
     headers: dict[str, tuple[str, TextReader]] = field(default_factory=dict)
     prefixes: dict[str, str] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class Inputs:
                 texts = query[name]
                 made[member] = [reader(text) for text in texts] if many else reader(texts[-1])
         for member, many in self.query_maps:
-            rest = {n: t for n, t in query.items() if n not in self.query and n not in constants}
+            rest = {name: texts for name, texts in query.items() if name not in constants}
             if rest:
                 made[member] = rest if many else {name: texts[0] for name, texts in rest.items()}
         for name, (member, reader) in self.headers.items():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from neargate.kit.errors import ApiError
+from neargate.wire.compression import plain
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Operation, Service
 from neargate.wire.values import Malformed
@@ -39,7 +40,8 @@ class Codec(ABC):
     def parameters(self, operation: Operation, request: Request) -> dict[str, Any]:
         """The parameters of a request. Raises ApiError."""
         try:
-            return self.read(operation, request)
+            compressed = operation.model.requestcompression is not None
+            return self.read(operation, plain(request) if compressed else request)
         except Malformed as problem:
             raise ApiError(self.malformed_code, str(problem), status=400) from None
         except RecursionError:

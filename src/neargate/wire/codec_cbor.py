@@ -57,10 +57,6 @@ class CborCodec(Codec):
             "smithy-protocol": "rpc-v2-cbor",
             "content-type": "application/cbor",
         }
-        if self.service.query_compatible:
-            headers["x-amzn-query-error"] = f"{wire.code};{'Sender' if wire.by_client else 'Receiver'}"
-        members: Any = wire.members
-        if wire.shape is not None:
-            writer = self._writers.of(Ref(wire.name))
-            members = members if writer is None else writer(members)
-        return Response(wire.status, headers, cbor_body.encode({"__type": wire.name, **members}))
+        headers |= wire.query_headers(self.service)
+        body = cbor_body.encode({"__type": wire.name, **wire.body(self._writers)})
+        return Response(wire.status, headers, body)

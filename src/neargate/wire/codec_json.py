@@ -12,7 +12,6 @@ from neargate.wire.codec import Codec
 from neargate.wire.errors import on_the_wire
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Operation, Service
-from neargate.wire.shapes import Ref
 
 
 class JsonCodec(Codec):
@@ -60,13 +59,7 @@ class JsonCodec(Codec):
 
     def write_error(self, operation: Operation | None, error: ApiError, request_id: str) -> Response:
         wire = on_the_wire(self.service, error)
-        headers = self._headers(request_id)
-        if self.service.query_compatible:
-            headers["x-amzn-query-error"] = f"{wire.code};{'Sender' if wire.by_client else 'Receiver'}"
-        else:
-            headers["x-amzn-errortype"] = wire.name
-        members = wire.members
-        if wire.shape is not None:
-            writer = self._writers.of(Ref(wire.name))
-            members = members if writer is None else writer(members)
-        return Response(wire.status, headers, json_body.encode({"__type": wire.name, **members}))
+        headers = {**self._headers(request_id), "x-amzn-errortype": wire.name}
+        headers |= wire.query_headers(self.service)
+        body = json_body.encode({"__type": wire.name, **wire.body(self._writers)})
+        return Response(wire.status, headers, body)

@@ -9,6 +9,7 @@ from typing import Any
 from neargate.kit.errors import ApiError
 from neargate.wire import form
 from neargate.wire.codec import Codec
+from neargate.wire.compression import plain
 from neargate.wire.errors import on_the_wire
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Operation, Service
@@ -51,7 +52,7 @@ class QueryCodec(Codec):
 
     def _pairs_or_refusal(self, request: Request) -> form.Pairs:
         try:
-            return _pairs(request)
+            return _pairs(plain(request))  # The operation stands in the body: it is unpacked to find it.
         except Malformed as problem:
             raise ApiError(self.malformed_code, str(problem), status=400) from None
 
@@ -81,8 +82,9 @@ class QueryCodec(Codec):
         return Response(status, headers, "".join(out).encode())
 
     def write_error(self, operation: Operation | None, error: ApiError, request_id: str) -> Response:
-        wire = on_the_wire(self.service, error)
-        inner = [element("Code", wire.code), element("Message", wire.message)]
+        wire = on_the_wire(self.service, error, query=True)
+        inner = [element("Code", wire.code)]
+        inner += [element("Message", wire.message)] if wire.message else []
         if wire.shape is not None:
             fields = {k: v for k, v in wire.members.items() if k.lower() != "message"}
             self._writers.members(Ref(wire.name))(fields, inner)

@@ -36,12 +36,16 @@ class _Plan:
     payload: Ref | None
     raw: bool
     """Whether the payload is the body itself, not written in the protocol's format."""
-    has_body: bool
-    """Whether there are members that stand in the body side by side."""
+    read: frozenset[str]
+    """Members that stand in the body side by side, in a request ..."""
+    written: frozenset[str]
+    """... and in an answer, which has no path or query string: what is bound to them stands in the body."""
 
 
 class RestCodec(Codec):
     content_type: str
+    empty_without_members: bool
+    """Whether a body is left out that could have no members."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
@@ -71,9 +75,10 @@ class RestCodec(Codec):
             shape = shapes[name]
             payload = shape.members[shape.payload] if shape.payload else None
             raw = payload is not None and shapes[payload.shape].type in _RAW
-            has_body = payload is None and any(not ref.location for ref in shape.members.values())
+            read = _in_body(shape, ("uri", "querystring", "header", "headers"))
+            written = _in_body(shape, ("header", "headers", "statusCode"))
             inputs, outputs = inputs_of(shape, shapes), outputs_of(shape, shapes)
-            plan = self._plans[name] = _Plan(shape, inputs, outputs, payload, raw, has_body)
+            plan = self._plans[name] = _Plan(shape, inputs, outputs, payload, raw, read, written)
         return plan
 
     def read(self, operation: Operation, request: Request) -> dict[str, Any]:
@@ -88,8 +93,9 @@ class RestCodec(Codec):
             return params
         if plan.payload is not None:
             params[plan.shape.payload] = self._read_payload(plan, request.body)
-        elif plan.has_body:
-            params |= self.read_body(operation.input, request.body)
+        elif plan.read:
+            body = self.read_body(operation.input, request.body)
+            params |= {member: value for member, value in body.items() if member in plan.read}
         return params
 
     def _read_payload(self, plan: _Plan, body: bytes) -> Any:
@@ -120,9 +126,11 @@ class RestCodec(Codec):
             value = result.get(plan.shape.payload)
             if value is not None:
                 body = self._write_payload(plan, value, headers)
-        elif plan.has_body:
+        else:
             headers["content-type"] = self.content_type
-            body = self.write_body(operation.output, result)
+            if plan.written or not self.empty_without_members:
+                written = {member: value for member, value in result.items() if member in plan.written}
+                body = self.write_body(operation.output, written)
         plan.outputs.write(result, headers)
         if plan.outputs.status and result.get(plan.outputs.status) is not None:
             status = int(result[plan.outputs.status])
@@ -132,7 +140,10 @@ class RestCodec(Codec):
         assert plan.payload is not None
         if not plan.raw:
             headers["content-type"] = self.content_type
-            return self.write_body(plan.payload, value)
+            ref, member = plan.payload, plan.shape.payload
+            # The member's name is none for a body, which has one of its own.
+            named = ref if ref.location_name != member else msgspec.structs.replace(ref, location_name="")
+            return self.write_body(named, value)
         if isinstance(value, str):
             headers["content-type"] = "text/plain"
             return value.encode()
@@ -150,9 +161,14 @@ class RestCodec(Codec):
     def error_body(self, wire: WireError, headers: dict[str, str], request_id: str) -> bytes: ...
 
 
+def _in_body(shape: Shape, elsewhere: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(member for member, ref in shape.members.items() if ref.location not in elsewhere)
+
+
 class RestJsonCodec(RestCodec):
     malformed_code = "SerializationException"
     content_type = "application/json"
+    empty_without_members = False
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
@@ -170,16 +186,14 @@ class RestJsonCodec(RestCodec):
         headers["x-amzn-errortype"] = wire.name
         if wire.shape is None:
             return json_body.encode(wire.members)
-        # A message that the shape does not have is still told: clients read it.
-        message = {} if wire.has_message else {"message": wire.message}
-        writer = self._writers.of(Ref(wire.name))
-        assert writer is not None
-        return json_body.encode({**message, **writer(wire.members)})
+        written = self._plan(wire.name).written
+        return json_body.encode(wire.body(self._writers, written))
 
 
 class RestXmlCodec(RestCodec):
     malformed_code = "MalformedXML"
     content_type = "application/xml"
+    empty_without_members = True
     _BARE = frozenset({"s3"})
     """Services whose errors have no ErrorResponse around them."""
 
@@ -205,9 +219,11 @@ class RestXmlCodec(RestCodec):
         out = ["<Error>"]
         if self.service.name not in self._BARE:
             out.append(element("Type", "Sender" if wire.by_client else "Receiver"))
-        out += [element("Code", wire.code), element("Message", wire.message)]
+        out.append(element("Code", wire.code))
+        out += [element("Message", wire.message)] if wire.message else []
         if wire.shape is not None:
-            fields = {k: v for k, v in wire.members.items() if k.lower() != "message"}
+            written = self._plan(wire.name).written
+            fields = {k: v for k, v in wire.members.items() if k.lower() != "message" and k in written}
             self._writers.members(Ref(wire.name))(fields, out)
         request = element("RequestId", request_id)
         if self.service.name in self._BARE:

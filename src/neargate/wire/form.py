@@ -111,19 +111,19 @@ class Readers:
 
         self._made[key] = read  # A shape may hold itself: first the reader, then its members.
         for member, ref in shape.members.items():
-            members[self._name(member, ref)] = (member, self.of(ref))
+            for name in self._names(member, ref):
+                members[name] = (member, self.of(ref))
         return read
 
-    def _name(self, member: str, ref: Ref) -> str:
+    def _names(self, member: str, ref: Ref) -> tuple[str, ...]:
+        name = ref.location_name or member
         if self._ec2:
-            if ref.query_name:
-                return ref.query_name
-            name = ref.location_name or member
-            return name[:1].upper() + name[1:]
+            return (ref.query_name or name[:1].upper() + name[1:],)
         shape = self._shapes[ref.shape]
         if shape.type == "list" and (ref.flattened or shape.flattened) and shape.member is not None:
-            return shape.member.location_name or ref.location_name or member
-        return ref.location_name or member
+            # Clients differ in which of the two names a flattened list's entries get.
+            return (name, shape.member.location_name or name)
+        return (name,)
 
     def _list(self, shape: Shape, flat: bool) -> Reader:
         assert shape.member is not None

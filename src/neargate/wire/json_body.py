@@ -51,8 +51,6 @@ class Readers:
 
     def of(self, ref: Ref) -> Reader:
         shape = self._shapes[ref.shape]
-        if ref.jsonvalue or shape.jsonvalue:
-            return _read_json_text
         made = self._made.get(ref.shape)
         return made if made is not None else self._make(ref.shape, shape)
 
@@ -100,8 +98,7 @@ class Readers:
 
         self._made[name] = read  # A shape may hold itself: first the reader, then its members.
         for member, ref in shape.members.items():
-            if not ref.location:
-                members[ref.location_name or member] = (member, self.of(ref))
+            members[ref.location_name or member] = (member, self.of(ref))
         return read
 
 
@@ -125,10 +122,6 @@ def _map_reader(item: Reader) -> Reader:
 
 def _read_anything(value: Any) -> Any:
     return value
-
-
-def _read_json_text(value: Any) -> Any:
-    return decode(_read_string(value).encode())
 
 
 def _read_string(value: Any) -> str:
@@ -189,8 +182,6 @@ class Writers:
 
     def of(self, ref: Ref) -> Writer | None:
         shape = self._shapes[ref.shape]
-        if ref.jsonvalue or shape.jsonvalue:
-            return _write_json_text
         form = ref.timestamp_format or shape.timestamp_format
         key = (ref.shape, form)
         if key not in self._made:
@@ -232,8 +223,7 @@ class Writers:
 
         self._made[key] = write
         for member, ref in shape.members.items():
-            if not ref.location:
-                members[member] = (ref.location_name or member, self.of(ref))
+            members[member] = (ref.location_name or member, self.of(ref))
 
 
 def _list_writer(item: Writer | None) -> Writer | None:
@@ -246,10 +236,6 @@ def _map_writer(item: Writer | None) -> Writer | None:
     if item is None:
         return None
     return lambda value: {name: None if entry is None else item(entry) for name, entry in value.items()}
-
-
-def _write_json_text(value: Any) -> str:
-    return encode(value).decode()
 
 
 def _write_float(value: float) -> float | str:

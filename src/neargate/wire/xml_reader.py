@@ -119,8 +119,6 @@ class Readers:
 
         self._made[key] = read  # A shape may hold itself: first the reader, then its members.
         for member, ref in shape.members.items():
-            if ref.location:
-                continue
             if ref.xml_attribute:
                 attributes[ref.location_name or member] = (member, self.of(ref))
                 continue

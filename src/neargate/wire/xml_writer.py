@@ -94,8 +94,6 @@ class Writers:
 
         self._made[key] = write  # A shape may hold itself: first the writer, then its members.
         for member, ref in shape.members.items():
-            if ref.location:
-                continue
             if ref.xml_attribute:
                 kind = self._shapes[ref.shape]
                 form = ref.timestamp_format or kind.timestamp_format or "iso8601"
@@ -105,20 +103,16 @@ class Writers:
         return write
 
     def _name(self, member: str, ref: Ref) -> str:
-        """The element of a member: a flattened list's entries may have a name of their own."""
+        """The element of a member: old models name the entries of a list that is flat everywhere."""
         shape = self._shapes[ref.shape]
-        if shape.type == "list" and (ref.flattened or shape.flattened) and shape.member is not None:
+        if shape.type == "list" and shape.flattened and shape.member is not None:
             return shape.member.location_name or ref.location_name or member
         return ref.location_name or member
 
     def members(self, ref: Ref) -> Writer:
         """What writes a structure's members without an element around them."""
         shape = self._shapes[ref.shape]
-        body = {
-            member: self.of(inner, self._name(member, inner))
-            for member, inner in shape.members.items()
-            if not inner.location
-        }
+        body = {member: self.of(inner, self._name(member, inner)) for member, inner in shape.members.items()}
 
         def write(value: Mapping[str, Any], out: list[str]) -> None:
             for member, item in value.items():
