@@ -258,6 +258,8 @@ class ImageStore:
                             await writer.write(chunk)
                             advance(len(chunk))
                             counted += len(chunk)
+                    if writer.offset != item.size:
+                        raise Interrupted(f"only {writer.offset} of {item.size} bytes came")
                     await writer.commit(item.digest)
                     return
             except (Interrupted, ContentError) as error:

@@ -25,7 +25,7 @@ _APPLETS = (
     "whoami ps kill killall top free df du mount umount head tail grep sed awk cut sort uniq wc tr "
     "tee xargs find dd touch stat seq yes sync hostname uname nproc ip ifconfig route ping nc wget "
     "httpd nslookup telnet vi less more md5sum sha256sum base64 tar gzip gunzip timeout time "
-    "readlink realpath dirname basename expr usleep watch which nohup setsid mktemp od hexdump cmp "
+    "readlink realpath dirname basename expr usleep watch which setsid mktemp od hexdump cmp "
     "diff"
 )
 _WEB = """#!/bin/sh
