@@ -105,6 +105,8 @@ class RegistryApp:
 
     async def _route(self, incoming: Incoming) -> Answer:
         grant = self._login(incoming)
+        if grant.blob and not _opens(grant, incoming):
+            raise RegistryError(403, "DENIED", "the token is for another blob")
         if incoming.path in ("/v2", "/v2/"):
             _check_method(incoming, ("GET", "HEAD"))
             return json_answer({})
@@ -118,8 +120,6 @@ class RegistryApp:
             name, rest = match["name"], match["rest"]
             if not reference.check_repository(name):
                 raise RegistryError(400, "NAME_INVALID", f"invalid repository name {name[:300]!r}")
-            if grant.blob and (grant.blob != f"{name}@{rest}" or incoming.method not in ("GET", "HEAD")):
-                raise RegistryError(403, "DENIED", "the token is for another blob")
             _check_method(incoming, tuple(handlers))
             visit = Visit(self._house, incoming, grant.scope, name)
             return await handlers[incoming.method](visit, rest)
@@ -160,6 +160,12 @@ def _token(incoming: Incoming) -> str | None:
             return ""
         return password if user == registry_token.USER else ""
     return incoming.query.get("token") if not scheme else ""
+
+
+def _opens(grant: Grant, incoming: Incoming) -> bool:
+    """True if a token for one blob is used to read that blob."""
+    name, _, digest = grant.blob.partition("@")
+    return incoming.method in ("GET", "HEAD") and incoming.path == f"/v2/{name}/blobs/{digest}"
 
 
 def _check_method(incoming: Incoming, allowed: tuple[str, ...]) -> None:
