@@ -46,7 +46,7 @@ async def status(house: House) -> dict[str, Any]:
 
 
 async def stop_everything(house: House, reason: str, within: float) -> None:
-    """Ask every task to stop and wait until the node has let go of all. Raise TimeoutError after `within` s."""
+    """Ask every task to stop; wait until the node has let go of all. Raise TimeoutError after `within` s."""
 
     def ask(tx: Tx) -> None:
         for task in tx.find(catalog.TASK, "open", "yes"):
@@ -89,9 +89,11 @@ def _kinds() -> Iterable[Kind[Record]]:
 
 def _forget(tx: Tx) -> None:
     for kind in _kinds():
-        if kind.name not in _KEPT:
-            for record in tx.all(kind):
+        for record in tx.all(kind):
+            if kind.name not in _KEPT:
                 tx.delete(kind, kind.id(record))
+            elif getattr(record, "tags", None):
+                tx.put(kind, replace(record, tags={}))
 
 
 def _forget_logs(tx: Tx) -> None:
