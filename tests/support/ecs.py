@@ -36,10 +36,10 @@ from neargate.state.store import Tx
 
 SCOPE = Scope("123456789012", "us-east-1")
 ROLE = "arn:aws:iam::123456789012:role/execution"
-_MODEL = botocore.model.ServiceModel(
+MODEL = botocore.model.ServiceModel(
     botocore.loaders.create_loader().load_service_model("ecs", "service-2"), "ecs"
 )
-_OPERATIONS = {xform_name(name): name for name in _MODEL.operation_names}
+OPERATIONS = {xform_name(name): name for name in MODEL.operation_names}
 
 
 def _functions() -> dict[str, Any]:
@@ -49,11 +49,11 @@ def _functions() -> dict[str, Any]:
     found = {}
     for info in pkgutil.iter_modules(neargate.services.ecs.__path__):
         module = importlib.import_module(f"neargate.services.ecs.{info.name}")
-        found.update({n: f for n, f in vars(module).items() if n in _OPERATIONS})
+        found.update({n: f for n, f in vars(module).items() if n in OPERATIONS})
     return found
 
 
-_FUNCTIONS = _functions()
+FUNCTIONS = _functions()
 
 
 class Ecs:
@@ -87,11 +87,11 @@ class Ecs:
         return {"awsvpcConfiguration": {"subnets": self.subnets}}
 
     def __getattr__(self, operation: str) -> Any:
-        model = _MODEL.operation_model(_OPERATIONS[operation])
+        model = MODEL.operation_model(OPERATIONS[operation])
 
         async def run(**params: Any) -> dict[str, Any]:
             _check(params, model.input_shape, f"{operation} takes")
-            result = await _FUNCTIONS[operation](self.call, params)
+            result = await FUNCTIONS[operation](self.call, params)
             _check(result, model.output_shape, f"{operation} answers")
             return cast(dict[str, Any], json.loads(json.dumps(result)))
 
