@@ -11,6 +11,7 @@ from neargate.wire import json_body
 from neargate.wire.codec import Codec
 from neargate.wire.errors import on_the_wire
 from neargate.wire.http import Request, Response
+from neargate.wire.json_writer import Encoder, Encoders
 from neargate.wire.models import Operation, Service
 
 
@@ -21,8 +22,8 @@ class JsonCodec(Codec):
         super().__init__(service)
         self._content_type = f"application/x-amz-json-{service.metadata.json_version}"
         self._readers = json_body.Readers(service.shapes)
-        self._writers = json_body.Writers(service.shapes)
-        self._of_operation: dict[str, tuple[json_body.Reader | None, json_body.Writer | None]] = {}
+        self._encoders = Encoders(service.shapes)
+        self._of_operation: dict[str, tuple[json_body.Reader | None, Encoder | None]] = {}
 
     def find(self, request: Request) -> Operation:
         target = request.headers.get("x-amz-target", "")
@@ -32,12 +33,12 @@ class JsonCodec(Codec):
             raise ApiError("UnknownOperationException", f"There is no operation '{name[:128]}'.", status=400)
         return operation
 
-    def _pair(self, operation: Operation) -> tuple[json_body.Reader | None, json_body.Writer | None]:
+    def _pair(self, operation: Operation) -> tuple[json_body.Reader | None, Encoder | None]:
         pair = self._of_operation.get(operation.name)
         if pair is None:
             reader = self._readers.of(operation.input) if operation.input else None
-            writer = self._writers.of(operation.output) if operation.output else None
-            pair = self._of_operation[operation.name] = (reader, writer)
+            encoder = self._encoders.of(operation.output) if operation.output else None
+            pair = self._of_operation[operation.name] = (reader, encoder)
         return pair
 
     def read(self, operation: Operation, request: Request) -> dict[str, Any]:
@@ -48,11 +49,8 @@ class JsonCodec(Codec):
         return params
 
     def write(self, operation: Operation, result: Mapping[str, Any], request_id: str) -> Response:
-        if operation.output is None:
-            return Response(200, self._headers(request_id), b"{}")
-        writer = self._pair(operation)[1]
-        body = json_body.encode(result if writer is None else writer(result))
-        return Response(200, self._headers(request_id), body)
+        encoder = self._pair(operation)[1]
+        return Response(200, self._headers(request_id), b"{}" if encoder is None else encoder(result))
 
     def _headers(self, request_id: str) -> dict[str, str]:
         return {"x-amzn-requestid": request_id, "content-type": self._content_type}
@@ -61,5 +59,5 @@ class JsonCodec(Codec):
         wire = on_the_wire(self.service, error)
         headers = {**self._headers(request_id), "x-amzn-errortype": wire.name}
         headers |= wire.query_headers(self.service)
-        body = json_body.encode({"__type": wire.name, **wire.body(self._writers)})
+        body = json_body.encode({"__type": wire.name, **wire.body(self._encoders.writers)})
         return Response(wire.status, headers, body)

@@ -16,6 +16,7 @@ from neargate.wire.bindings import Inputs, Outputs, inputs_of, outputs_of
 from neargate.wire.codec import Codec
 from neargate.wire.errors import WireError, on_the_wire
 from neargate.wire.http import Request, Response
+from neargate.wire.json_writer import Encoders
 from neargate.wire.models import Operation, Service
 from neargate.wire.routes import Route, Router, labels_of
 from neargate.wire.shapes import Ref, Shape
@@ -173,21 +174,20 @@ class RestJsonCodec(RestCodec):
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         self._readers = json_body.Readers(service.shapes)
-        self._writers = json_body.Writers(service.shapes)
+        self._encoders = Encoders(service.shapes)
 
     def read_body(self, ref: Ref, body: bytes) -> Any:
         return self._readers.of(ref)(json_body.decode(body))
 
     def write_body(self, ref: Ref, value: Any) -> bytes:
-        writer = self._writers.of(ref)
-        return json_body.encode(value if writer is None else writer(value))
+        return self._encoders.of(ref)(value)
 
     def error_body(self, wire: WireError, headers: dict[str, str], request_id: str) -> bytes:
         headers["x-amzn-errortype"] = wire.name
         if wire.shape is None:
             return json_body.encode(wire.members)
         written = self._plan(wire.name).written
-        return json_body.encode(wire.body(self._writers, written))
+        return json_body.encode(wire.body(self._encoders.writers, written))
 
 
 class RestXmlCodec(RestCodec):

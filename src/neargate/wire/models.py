@@ -143,14 +143,14 @@ def _index() -> tuple[dict[str, str], dict[str, list[str]]]:
     """Names of all services, by target prefix and by signing name."""
     by_prefix: dict[str, str] = {}
     by_signing: dict[str, list[str]] = {}
-    for directory in sorted(_DATA.iterdir()):
-        path = _model_path(directory.name)
+    for name in sorted(directory.name for directory in _DATA.iterdir()):
+        path = _model_path(name)
         if path is None:
             continue
         metadata = _metadata(path)
         if metadata.target_prefix:
-            by_prefix.setdefault(metadata.target_prefix, directory.name)
-        by_signing.setdefault(metadata.signing_name or metadata.endpoint_prefix, []).append(directory.name)
+            by_prefix.setdefault(metadata.target_prefix, name)
+        by_signing.setdefault(metadata.signing_name or metadata.endpoint_prefix, []).append(name)
     return by_prefix, by_signing
 
 
@@ -158,8 +158,14 @@ def _model_path(name: str) -> Path | None:
     """The newest version's model of a service; as botocore chooses, which sorts versions as text."""
     if not name or "/" in name or name.startswith("."):
         return None
-    found = [path for ending in (".gz", "") for path in (_DATA / name).glob(f"*/{_MODEL}{ending}")]
-    return max(found, default=None, key=lambda path: path.parent.name)
+    directory = _DATA / name
+    versions = sorted(directory.iterdir(), reverse=True) if directory.is_dir() else ()
+    for version in versions:
+        for ending in (".gz", ""):
+            path = version / (_MODEL + ending)
+            if path.exists():
+                return path
+    return None
 
 
 def _read(path: Path) -> bytes:
