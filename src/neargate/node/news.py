@@ -31,4 +31,5 @@ class News:
 
     async def _alarm(self, until: float, mark: asyncio.Event) -> None:
         await self._clock.sleep(max(0.0, until - self._clock.now()))
-        mark.set()
+        if mark is self._next:
+            self.tell()
