@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from neargate.kit.errors import ApiError
+from neargate.kit.errors import ApiError, CellError
 from neargate.oci import digest as digests
 from neargate.oci.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from neargate.services.cell.local import LocalCell
@@ -251,6 +251,21 @@ async def test_the_node_logs_in_as_clients_do(registry: Registry) -> None:
     user, password = await LocalCell(registry.house).registry_token(SCOPE.account, SCOPE.region)
     async with httpx.AsyncClient(base_url=registry.url, auth=(user, password), trust_env=False) as http:
         assert (await http.get("/v2/web/tags/list")).json() == {"name": "web", "tags": []}
+
+
+async def test_the_node_is_handed_manifests(registry: Registry, http: httpx.AsyncClient) -> None:
+    digest = await put_image(http, "web", "v1", b"layer")
+    cell = LocalCell(registry.house)
+    for ref in ("v1", digest):
+        data, media_type, found = await cell.registry_manifest(SCOPE.account, SCOPE.region, "web", ref)
+        assert (digests.of(data), media_type, found) == (digest, OCI_MANIFEST, digest)
+    pulled = (await registry.ecr.describe_images(repositoryName="web"))["imageDetails"][0]
+    assert pulled["lastRecordedPullTime"] >= pulled["imagePushedAt"]
+    for repository, ref in (("web", "v2"), ("web", digests.of(b"x")), ("none", "v1")):
+        with pytest.raises(CellError, match="NotFoundException"):
+            await cell.registry_manifest(SCOPE.account, SCOPE.region, repository, ref)
+    with pytest.raises(CellError, match="not served here"):
+        await cell.registry_token("999999999999", SCOPE.region)
 
 
 # --- images

@@ -3,8 +3,6 @@
 PUT goes through services/ecr/push, as the API's PutImage does.
 """
 
-from msgspec.structs import replace
-
 from neargate.gateway.registry_http import Answer, RegistryError
 from neargate.gateway.registry_visit import Visit
 from neargate.model.registry import Image, tag_id
@@ -14,10 +12,8 @@ from neargate.oci.content import ContentError
 from neargate.oci.manifest import MAX_MANIFEST, ManifestError
 from neargate.services.ecr import push
 from neargate.state import registry
-from neargate.state.catalog import IMAGE, IMAGE_TAG
+from neargate.state.catalog import IMAGE_TAG
 from neargate.state.store import Tx
-
-_PULL_NOTED_EVERY = 3600.0
 
 
 async def get(visit: Visit, ref: str) -> Answer:
@@ -36,7 +32,9 @@ async def get(visit: Visit, ref: str) -> Answer:
         data = await visit.house.blobs.get(image.digest, MAX_MANIFEST)
     except ContentError as error:
         raise RegistryError(404, "MANIFEST_UNKNOWN", str(error)) from None
-    await _note_pull(visit, image)
+    now = visit.house.clock.now()
+    if registry.pull_is_news(image, now):
+        await visit.house.store.write(lambda tx: registry.note_pull(tx, image, now))
     return Answer(200, headers, data)
 
 
@@ -48,19 +46,6 @@ def _check_accepted(accept: str, image: Image) -> None:
         raise RegistryError(
             404, "MANIFEST_UNKNOWN", f"{image.media_type} found, but the Accept header does not name it"
         )
-
-
-async def _note_pull(visit: Visit, image: Image) -> None:
-    now = visit.house.clock.now()
-    if image.pulled_at is not None and now - image.pulled_at < _PULL_NOTED_EVERY:
-        return
-
-    def body(tx: Tx) -> None:
-        kept = tx.get(IMAGE, IMAGE.id(image))
-        if kept is not None:
-            tx.put(IMAGE, replace(kept, pulled_at=now))
-
-    await visit.house.store.write(body)
 
 
 async def put(visit: Visit, ref: str) -> Answer:

@@ -14,6 +14,7 @@ from neargate.state.catalog import IMAGE, IMAGE_TAG, LINK, REPOSITORY, minute
 from neargate.state.store import Tx
 
 _TOUCH_EVERY = 3600.0
+_PULL_NOTED_EVERY = 3600.0
 
 
 def no_repository(scope: Scope, name: str) -> ApiError:
@@ -121,6 +122,17 @@ def resolve(tx: Tx, scope: Scope, name: str, reference: str) -> Image:
     if image is None:
         raise no_image(repository, digest if tag is None else None, tag)
     return image
+
+
+def pull_is_news(image: Image, now: float) -> bool:
+    """True if a pull at `now` is worth a write of its own."""
+    return image.pulled_at is None or now - image.pulled_at > _PULL_NOTED_EVERY
+
+
+def note_pull(tx: Tx, image: Image, now: float) -> None:
+    kept = tx.get(IMAGE, IMAGE.id(image))
+    if kept is not None:
+        tx.put(IMAGE, replace(kept, pulled_at=now))
 
 
 def tags_of(tx: Tx, image: Image) -> list[str]:
