@@ -5,7 +5,7 @@ Used by every command; AWS calls go through botocore, the daemon's own endpoints
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,11 @@ def data_dir(option: Path | None) -> Path:
 
 def find(directory: Path) -> DaemonInfo | None:
     """The living daemon of a data directory, if any."""
+    path = directory / "daemon.json"
     try:
-        info = DaemonInfo(**json.loads((directory / "daemon.json").read_bytes()))
+        info = DaemonInfo(**json.loads(path.read_bytes()))
+    except PermissionError:
+        raise _unreadable(path) from None
     except (FileNotFoundError, TypeError, ValueError):
         return None
     return info if info.alive() else None
@@ -70,7 +73,7 @@ def require(directory: Path) -> DaemonInfo:
 @dataclass(frozen=True, slots=True)
 class RootCredential:
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
 
 
 def credential(directory: Path) -> RootCredential:
@@ -81,7 +84,13 @@ def credential(directory: Path) -> RootCredential:
     except FileNotFoundError:
         raise CliError(f"{path} is missing: start the daemon once with `neargate up`") from None
     except PermissionError:
-        raise CliError(f"{path} is not readable: run this as the user that runs the daemon") from None
+        raise _unreadable(path) from None
+    except (KeyError, TypeError, ValueError):
+        raise CliError(f"{path} is damaged: restore it, or remove it and start the daemon anew") from None
+
+
+def _unreadable(path: Path) -> CliError:
+    return CliError(f"{path} is not readable: run this as the user that runs the daemon")
 
 
 class Client:
@@ -137,6 +146,8 @@ def _trust(path: str) -> Any:
 def _message(answer: httpx.Response) -> str:
     try:
         body = answer.json()
-        return str(body.get("message") or body.get("Message") or body)
     except ValueError:
+        body = None
+    if not isinstance(body, dict):
         return f"HTTP {answer.status_code}: {answer.text[:200]}"
+    return str(body.get("message") or body.get("Message") or body)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from rich.text import Text
 
 from neargate.cli import client, output
 from neargate.cli.daemon import DataDir, Json
@@ -135,7 +136,7 @@ def doctor(directory: DataDir = None, as_json: Json = False) -> None:
     found = findings(client.data_dir(directory))
     rows = [
         (
-            "[green]ok[/]" if f.ok else "[red]missing[/]" if f.needed else "[yellow]off[/]",
+            Text("ok", "green") if f.ok else Text("missing", "red") if f.needed else Text("off", "yellow"),
             f.name,
             f.detail,
             f.mend,

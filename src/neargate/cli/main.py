@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from neargate import __version__
 from neargate.cli import daemon, doctor, output, setup, tasks
@@ -33,23 +34,39 @@ for command in (
     app.command()(command)
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
 
 
 def run() -> None:
     try:
         app()
-    except CliError as error:
-        output.errors.print(f"[red]neargate:[/] {error}", markup=True, soft_wrap=True)
-        sys.exit(1)
     except BrokenPipeError:
         sys.exit(141)
+    except (CliError, OSError) as error:
+        _fail(error)
+    except Exception as error:
+        from botocore.exceptions import BotoCoreError, ClientError  # slow to import, and seldom needed
+
+        if not isinstance(error, BotoCoreError | ClientError):
+            raise
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    output.errors.print(f"[red]neargate:[/] {escape(str(error))}", soft_wrap=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -147,7 +146,6 @@ def _sinks(ecs: Any, task: dict[str, Any], container: str | None) -> list[tuple[
 def cost(
     directory: DataDir = None,
     by: Annotated[str, typer.Option(help="cluster, family or task.")] = "task",
-    prices: Annotated[Path | None, typer.Option(hidden=True)] = None,
     as_json: Json = False,
 ) -> None:
     """Show what tasks cost, by Fargate's prices: per second, one minute at least, from the image pull on."""
