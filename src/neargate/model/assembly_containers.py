@@ -20,7 +20,7 @@ from neargate.model.sandbox import (
 from neargate.model.task import Task
 
 _MIB = 1024**2
-_SIZE = re.compile(r"(\d{1,15})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _START_TIMEOUT = 120.0
 _STOP_TIMEOUT = 30.0

@@ -7,7 +7,7 @@ from neargate.model.definition_containers import refuse
 
 Json = dict[str, Any]
 _PORT_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
-_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
+_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 _MAX_RANGES = 100
 # Member -> how AWS words its refusal with awsvpc.
 _NOT_WITH_AWSVPC = {

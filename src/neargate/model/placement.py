@@ -32,8 +32,19 @@ class Room:
             and self.memory_used + memory <= self.memory
         )
 
+    def space(self, cpu: float, memory: float, architecture: str) -> int:
+        """How many equal tasks it takes."""
+        if not self.takes(cpu, memory, architecture):
+            return 0
+        return int(min((self.cpu - self.cpu_used) / cpu, (self.memory - self.memory_used) / memory))
+
     def with_task(self, cpu: float, memory: float) -> "Room":
-        return replace(self, cpu_used=self.cpu_used + cpu, memory_used=self.memory_used + memory)
+        return self.with_tasks(cpu, memory, 1)
+
+    def with_tasks(self, cpu: float, memory: float, count: int) -> "Room":
+        return replace(
+            self, cpu_used=self.cpu_used + cpu * count, memory_used=self.memory_used + memory * count
+        )
 
     @property
     def load(self) -> float:
@@ -95,16 +106,19 @@ def read_size(value: str, count: int) -> Held:
 
 
 def filled(among: Sequence[Room], held: Iterable[Held]) -> list[Room]:
-    """The rooms with all that is held in them, the waiting tasks where placement would put them."""
+    """The rooms with all that is held in them. Waiting tasks fill one room after the other: an estimate, at a
+    cost that does not grow with their number."""
     left = {room.node: room for room in among}
     for item in sorted(held, key=lambda item: item.node == ""):
-        if item.node in left:
-            left[item.node] = left[item.node].with_task(item.cpu * item.count, item.memory * item.count)
-        for _ in range(0 if item.node else item.count):
-            room = choose(item.cpu, item.memory, item.architecture, list(left.values()))
-            if room is None:
-                break
-            left[room.node] = room.with_task(item.cpu, item.memory)
+        if item.node:
+            if item.node in left:
+                left[item.node] = left[item.node].with_tasks(item.cpu, item.memory, item.count)
+            continue
+        waiting = item.count
+        for room in list(left.values()):
+            taken = min(waiting, room.space(item.cpu, item.memory, item.architecture))
+            left[room.node] = room.with_tasks(item.cpu, item.memory, taken)
+            waiting -= taken
     return list(left.values())
 
 

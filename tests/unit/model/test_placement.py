@@ -49,9 +49,9 @@ def held(node: str, count: int, cpu: float = 256, memory: float = 512) -> Held:
     return Held(node, "x86_64", cpu, memory, count)
 
 
-def test_what_is_held_narrows_the_nodes_and_what_waits_goes_where_it_would_be_placed() -> None:
-    left = filled([room("a"), room("b")], [held("", 2), held("a", 2), held("gone", 9)])
-    assert {r.node: r.cpu_used for r in left} == {"a": 512, "b": 512}
+def test_what_is_held_narrows_the_nodes_and_what_waits_fills_them() -> None:
+    left = filled([room("a"), room("b")], [held("", 7), held("a", 2), held("gone", 9)])
+    assert {r.node: (r.cpu_used, r.memory_used) for r in left} == {"a": (2048, 4096), "b": (256, 512)}
     assert filled([room("a", cpu=512)], [held("", 9)])[0].cpu_used == 512
 
 
