@@ -6,6 +6,7 @@ A setting is a field of Settings; its environment variable is NEARGATE_ + the fi
 
 import dataclasses
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +15,21 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 PREFIX = "NEARGATE_"
+
+
+_CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_driver_mode": ("blocking", "non-blocking"),
+}
+_POSITIVE = (
+    "max_body_bytes",
+    "request_timeout_seconds",
+    "log_max_bytes",
+    "overcommit_cpu",
+    "overcommit_memory",
+)
+_NOT_NEGATIVE = ("image_cache_bytes", "stopped_task_seconds", "task_dir_min_free_bytes")
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 class SettingsError(ValueError):
@@ -42,7 +58,7 @@ class Settings:
     """The region that records belong to."""
     root_access_key_id: str = ""
     """Root credential to import; made at first start when empty."""
-    root_secret_access_key: str = ""
+    root_secret_access_key: str = dataclasses.field(default="", repr=False)
     """Secret of the root credential to import."""
     isolation: str = "auto"
     """Sandbox tier: `auto` or `process`."""
@@ -96,9 +112,9 @@ class Settings:
 
     def check(self) -> None:
         """Raise SettingsError on values that cannot work together."""
-        if not re.fullmatch(r"\d{12}", self.account_id):
+        if not re.fullmatch(r"[0-9]{12}", self.account_id):
             raise SettingsError(f"NEARGATE_ACCOUNT_ID is {self.account_id!r}: it must be twelve digits")
-        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self.region):
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", self.region):
             raise SettingsError(f"NEARGATE_REGION is {self.region!r}: it must look like us-east-1")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"NEARGATE_PORT is {self.port}: it must be 0 to 65535")
@@ -106,8 +122,19 @@ class Settings:
             raise SettingsError(f"NEARGATE_ISOLATION is {self.isolation!r}: it must be auto or process")
         if bool(self.root_access_key_id) != bool(self.root_secret_access_key):
             raise SettingsError(
-                "NEARGATE_ROOT_ACCESS_KEY_ID and NEARGATE_ROOT_SECRET_ACCESS_KEY go together: set both or none"
+                "NEARGATE_ROOT_ACCESS_KEY_ID and NEARGATE_ROOT_SECRET_ACCESS_KEY go together: set both or"
+                " none"
             )
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SettingsError(
+                    f"{PREFIX}{name.upper()} is {getattr(self, name)!r}: it must be {' or '.join(choices)}"
+                )
+        for name in (*_POSITIVE, *_NOT_NEGATIVE):
+            value, zero = getattr(self, name), name in _NOT_NEGATIVE
+            if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+                right = "0 or more" if zero else "above 0"
+                raise SettingsError(f"{PREFIX}{name.upper()} is {value}: it must be {right}")
         try:
             network = ipaddress.IPv4Network(self.vpc_cidr)
         except ValueError as error:
@@ -125,4 +152,4 @@ def _parse(name: str, kind: type, raw: str) -> Any:
             ]
         return kind(raw)
     except (KeyError, ValueError):
-        raise SettingsError(f"{variable} is {raw!r}: it must be a {kind.__name__}") from None
+        raise SettingsError(f"{variable} is {raw!r}: it must be {_WORDS[kind]}") from None

@@ -5,9 +5,12 @@ Called by `main` once; everyone else uses `logging.getLogger(__name__)` and pass
 
 import json
 import logging
+import re
 import sys
 from typing import Any
 
+_SECRET = re.compile(r"secret|password|passwd|authorization|token|credential|private_?key", re.I)
+"""Names of extras whose values are never written, should somebody pass one by mistake."""
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -19,7 +22,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line.update({k: v for k, v in record.__dict__.items() if k not in _STANDARD})
+        extras = {k: v for k, v in record.__dict__.items() if k not in _STANDARD}
+        line.update({k: "(withheld)" if _SECRET.search(k) else v for k, v in extras.items()})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
@@ -32,4 +36,6 @@ def configure_logging(level: str) -> None:
     else:
         handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # These write requests' headers and URLs, in which credentials travel.
+    for name in ("httpx", "httpcore", "botocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
