@@ -7,6 +7,7 @@ from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
 from neargate.model.placement import size_of
 from neargate.model.registry import Image, Link, Repository, Tag, image_id, tag_id
+from neargate.model.secret import Secret, Version, version_id
 from neargate.model.task import AccountSetting, Cluster, Family, Node, Task, TaskDefinition, TokenUse, Usage
 from neargate.state.store import Kind
 
@@ -111,4 +112,18 @@ IMAGE_TAG = Kind(
     Tag,
     lambda r: tag_id(r.repository, r.name),
     {"repository": lambda r: r.repository, "image": lambda r: image_id(r.repository, r.digest)},
+)
+
+SECRET = Kind(
+    "secret",
+    Secret,
+    lambda r: r.arn,
+    {
+        "name": lambda r: f"{r.account}/{r.region}/{r.name}",
+        # Deleted: gone when its recovery window ends.
+        "due": lambda r: minute(r.deleted_at) if r.deleted_at is not None else None,
+    },
+)
+SECRET_VERSION = Kind(
+    "secret-version", Version, lambda r: version_id(r.secret, r.id), {"secret": lambda r: r.secret}
 )

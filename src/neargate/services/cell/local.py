@@ -125,10 +125,8 @@ class LocalCell:
             await log_intake.open_log_stream(self._house, account, region, group, stream, create_group)
 
     async def registry_secret(self, account: str, region: str, parameter: str) -> tuple[str, str]:
-        raise CellError(
-            f"{parameter}: Secrets Manager is not built into this version of neargate, so the credentials of"
-            " a private registry cannot be read"
-        )
+        with _cell_errors():
+            return await pulls.login(self._house, Scope(account, region), parameter)
 
     async def registry_token(self, account: str, region: str) -> tuple[str, str]:
         if account != self._house.settings.account_id:

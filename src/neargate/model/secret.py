@@ -1,0 +1,98 @@
+"""Records and pure rules of Secrets Manager: secrets, their versions, and how values are sealed.
+
+Written by services/secretsmanager through state/secrets; a value is in clear only on its way to who asked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from neargate.model.record import Record
+
+CURRENT = "AWSCURRENT"
+PREVIOUS = "AWSPREVIOUS"
+NONCE_BYTES = 12
+_PURPOSE = b"neargate secret values 1"
+
+
+class SealError(Exception):
+    """A sealed value cannot be opened: the daemon's key is another, or the record was changed."""
+
+
+class Secret(Record, frozen=True, kw_only=True, omit_defaults=True):
+    arn: str
+    name: str
+    created_at: float
+    changed_at: float
+    accessed_day: float | None = None
+    description: str = ""
+    kms_key_id: str | None = None
+    type: str | None = None
+    tags: dict[str, str] = {}
+    stages: dict[str, str] = {}
+    """Label -> id of the version that has it."""
+    deleted_at: float | None = None
+    """When the recovery window ends and the secret is gone; None while it is not deleted."""
+
+
+class Version(Record, frozen=True, kw_only=True, omit_defaults=True):
+    secret: str
+    """ARN."""
+    id: str
+    created_at: float
+    sealed: bytes
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value in clear. Never in a record, never in a log."""
+
+    data: bytes = field(repr=False)
+    binary: bool = False
+
+
+def version_id(secret: str, id: str) -> str:
+    return f"{secret}@{id}"
+
+
+def seal(key: bytes, secret: str, version: str, value: Value, nonce: bytes) -> bytes:
+    """The value for a record: bound to its secret and version, so that records cannot be exchanged."""
+    return nonce + AESGCM(_derived(key)).encrypt(nonce, value.data, _context(secret, version, value.binary))
+
+
+def unseal(key: bytes, version: Version) -> Value:
+    """Raise SealError."""
+    nonce, body = version.sealed[:NONCE_BYTES], version.sealed[NONCE_BYTES:]
+    context = _context(version.secret, version.id, version.binary)
+    try:
+        return Value(AESGCM(_derived(key)).decrypt(nonce, body, context), version.binary)
+    except (InvalidTag, ValueError):
+        raise SealError(f"the value of {version.secret} cannot be decrypted with this daemon's key") from None
+
+
+def _derived(key: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(key)
+
+
+def _context(secret: str, version: str, binary: bool) -> bytes:
+    return f"{secret}\0{version}\0{'binary' if binary else 'string'}".encode()
+
+
+def moved(stages: Mapping[str, str], version: str, labels: Sequence[str]) -> dict[str, str]:
+    """Labels after `version` took some: the version that was current becomes the previous one."""
+    after = dict(stages)
+    current = stages.get(CURRENT)
+    if CURRENT in labels and current is not None and current != version:
+        after[PREVIOUS] = current
+    for label in labels:
+        after[label] = version
+    return after
+
+
+def labels_of(stages: Mapping[str, str], version: str) -> list[str]:
+    return sorted(label for label, id in stages.items() if id == version)
