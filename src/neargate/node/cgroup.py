@@ -1,7 +1,7 @@
 """cgroups of sandboxes, version 1 (each controller its own tree), 2 (one tree) and hybrid (version 1 is
 used).
 
-Called by the shim (make, limit, count, remove) and by drivers/process (root, sweep). Standard library only.
+Called by the shim (make, limit, count, remove) and by node/shimmed (root, sweep). Standard library only.
 Layout: `/neargate_<instance>/<sandbox id>/<container>`; the limits of a task hang on the middle group.
 Shims live in `/neargate_<instance>/shims`, so that a service manager which ends the daemon's group
 leaves them alone.

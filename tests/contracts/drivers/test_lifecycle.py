@@ -11,7 +11,7 @@ import pytest
 from neargate.model.sandbox import LogSink, Mount, Ulimit
 from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.process import ProcessDriver
-from neargate.node.drivers.process.sandbox import ProcessSandbox
+from neargate.node.shimmed import ShimSandbox
 from tests.contracts.drivers.rig import MIB, Rig, ended, eventually, lines, shell
 from tests.contracts.drivers.traces import mounts, processes, traces
 
@@ -221,7 +221,7 @@ async def test_a_killed_shim_is_a_lost_sandbox_whose_containers_are_killed(rig: 
 
 async def test_a_broken_connection_is_no_lost_sandbox(rig: Rig) -> None:
     sandbox = await rig.run(shell("c", "exec sleep 60"))
-    assert isinstance(sandbox, ProcessSandbox)
+    assert isinstance(sandbox, ShimSandbox)
     for _ in range(3):
         broken = sandbox.link
         broken.break_off()

@@ -1,6 +1,6 @@
 """Who holds which addresses on this machine: the daemon's claim on its VPC range, and clashes with others.
 
-Called by drivers/process. The claim is a blackhole route over the range whose metric is the daemon's
+Called by node/shimmed. The claim is a blackhole route over the range whose metric is the daemon's
 instance: it is seen by every other daemon, outranked by the routes of tasks, and keeps packets to absent
 tasks from leaving.
 """

@@ -1,5 +1,5 @@
 """The firewall table of one daemon: NAT for its tasks, and what tasks must not reach. Called by
-drivers/process.
+node/shimmed.
 
 One table `inet neargate_<instance>`, made whole in one transaction. Interfaces are matched by the
 daemon's prefix, so a task's start and end touch no rule. Security groups get their chain in `forward`.

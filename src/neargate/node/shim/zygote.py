@@ -1,6 +1,6 @@
 """The zygote: holds the private mount namespace with the images, and forks a shim per sandbox.
 
-Started by drivers/process/zygote.py as a process of few imports, so that a shim costs a fork and its own
+Started by node/shimmed as a process of few imports, so that a shim costs a fork and its own
 pages only. It ends with the daemon (end of file on its socket); the shims stay. Next: main.py, in the
 child.
 
@@ -14,6 +14,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from neargate.node import cgroup
 from neargate.node.shim import kernel
@@ -22,7 +24,12 @@ from neargate.node.shim import main as shim
 MESSAGE = 1 << 20
 
 
-def main() -> None:
+Run = Callable[[socket.socket, dict[str, Any]], None]
+Operation = Callable[[dict[str, Any]], dict[str, object]]
+
+
+def main(run: Run = shim.run, more: Mapping[str, Operation] | None = None) -> None:
+    """run -- what a fork does with its connection and set-up. more -- further operations, by name."""
     control = socket.socket(fileno=int(sys.argv[2]))
     images = sys.argv[3]
     kernel.set_name("neargate-zygote")
@@ -45,8 +52,10 @@ def main() -> None:
             return
         request = json.loads(data)
         if request["op"] == "shim":
-            _answer(control, {"ok": True, "pid": _fork(control, fds[0], request["setup"])})
+            _answer(control, {"ok": True, "pid": _fork(control, fds[0], request["setup"], run)})
             os.close(fds[0])
+        elif more and request["op"] in more:
+            _answer(control, more[request["op"]](request))
         else:
             _answer(control, _mounts(request))
 
@@ -81,13 +90,13 @@ def _mounts(request: dict[str, str]) -> dict[str, object]:
     return {"ok": True}
 
 
-def _fork(control: socket.socket, connection: int, setup: dict[str, object]) -> int:
+def _fork(control: socket.socket, connection: int, setup: dict[str, Any], run: Run) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
         control.close()
-        shim.run(socket.socket(fileno=connection), setup)
+        run(socket.socket(fileno=connection), setup)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         os._exit(1)

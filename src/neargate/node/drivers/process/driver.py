@@ -1,36 +1,20 @@
-"""The process tier: gets the machine ready, opens, adopts and sweeps sandboxes.
+"""The process tier: which OCI runtime, and user namespaces where they work.
 
-Called by node/runner through drivers/base. Next: zygote.py forks a shim per sandbox, sandbox.py speaks
-with it. Everything made carries the daemon's instance: cgroup root, firewall table, interface names,
-process names.
+Called by node/runner through drivers/base. All else it does is node/shimmed's.
 """
 
-import asyncio
-import contextlib
-import json
 import logging
-import socket
-from collections.abc import Collection, Coroutine
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 from neargate.model.sandbox import SandboxSpec
-from neargate.node import cgroup, ocispec, seccomp
-from neargate.node.drivers.base import DriverError, DriverUnavailable
-from neargate.node.drivers.process import leftovers, machine, probe
-from neargate.node.drivers.process.sandbox import ProcessSandbox
-from neargate.node.drivers.process.zygote import Zygote, ZygoteGone
-from neargate.node.link import ShimGone, connect
-from neargate.node.linked import LinkedSandbox, state_of
-from neargate.node.network import claims, firewall
-from neargate.node.network.interface import host_names
-from neargate.oci.images import Image
+from neargate.node.drivers.base import DriverUnavailable
+from neargate.node.drivers.process import machine
+from neargate.node.shimmed import ShimDriver
 
 log = logging.getLogger(__name__)
 
 
-class ProcessDriver:
+class ProcessDriver(ShimDriver):
     name = "process"
 
     def __init__(
@@ -41,233 +25,28 @@ class ProcessDriver:
         runtime: str | None = None,
         user_namespaces: bool | None = None,
     ) -> None:
-        """root -- the driver's own directory. instance -- six hexadecimal digits, other daemons have others.
-        runtime -- crun or runc; None takes the first that works.
+        """runtime -- crun or runc; None takes the first that works.
         user_namespaces -- None uses them where they work."""
-        self._root = root
-        self._instance = instance
-        self._vpc_cidr = vpc_cidr
-        self._runtime = ""
+        super().__init__(root, instance, vpc_cidr)
         self._wishes = (runtime, user_namespaces)
         self._user_namespaces = False
-        self._images: dict[str, asyncio.Task[None]] = {}
-        self._zygote = Zygote(instance, root / "images")
-        self._sandboxes: dict[str, ProcessSandbox] = {}
-        self._restarting = asyncio.Lock()
-        self._removing: dict[str, asyncio.Lock] = {}
-        self._errands: set[asyncio.Task[None]] = set()
-        self._limits = machine.limits()
 
-    # -- the machine -----------------------------------------------------------------------------------
+    def check_tools(self) -> None:
+        machine.candidates(*self._wishes)
 
-    async def __aenter__(self) -> Self:
-        machine.check_tools()
-        if taken := claims.clash(self._instance, self._vpc_cidr):
-            raise DriverUnavailable(
-                f"the VPC range {self._vpc_cidr} overlaps {taken}: choose another (NEARGATE_VPC_CIDR)"
-            )
-        for name in ("shims", "trash"):
-            (self._root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        await self._zygote.start()
-        try:
-            await asyncio.to_thread(seccomp.bpf, ocispec.CAPABILITIES)
-            machine.enable_forwarding()
-            claims.claim(self._instance, self._vpc_cidr)
-            await firewall.install(self._instance, self._vpc_cidr)
-            await self._choose()
-        except (OSError, firewall.FirewallError) as error:
-            await self._give_up()
-            raise DriverUnavailable(f"process tier: {error}") from error
-        except BaseException:
-            await self._give_up()
-            raise
-        return self
-
-    async def _choose(self) -> None:
-        """Take the best way of running containers that works here."""
+    async def choose(self) -> None:
         cause: str | None = ""
         for runtime, mapped in machine.candidates(*self._wishes):
             self._runtime, self._user_namespaces = runtime, mapped
-            cause = await probe.failure(self, self._root)
+            cause = await self.probe()
             if cause is None:
                 return
             users = "with" if mapped else "without"
             log.warning("process tier: %s %s user namespaces does not work: %s", runtime, users, cause)
         raise DriverUnavailable(f"process tier: no container can be run here: {cause}")
 
-    async def _give_up(self) -> None:
-        await self._zygote.stop()
-        if not leftovers.find(self._root, self._instance):  # else running tasks still need the rules
-            await self.teardown()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for sandbox in self._sandboxes.values():
-            await sandbox.link.close()
-        self._sandboxes.clear()
-        if self._errands:
-            await asyncio.wait(self._errands)
-        await self._zygote.stop()
-
-    async def teardown(self) -> None:
-        claims.release(self._instance, self._vpc_cidr)
-        with contextlib.suppress(firewall.FirewallError):
-            await firewall.remove(self._instance)
-        root = cgroup.Group(cgroup.root_name(self._instance))
-        for _ in range(200):  # the last shims are on their way out
-            if root.remove():
-                break
-            await asyncio.sleep(0.01)
-
-    # -- sandboxes -------------------------------------------------------------------------------------
-
-    async def open(self, spec: SandboxSpec, directory: Path) -> ProcessSandbox:
-        if (self._root / "shims" / spec.id).exists():
-            await self._remove(spec.id)
-        sandbox = self._sandbox(spec, directory)
-        try:
-            connection = await self._fork(self._setup(spec, directory))
-            await sandbox.link.open(connection)
-        except BaseException as error:
-            await asyncio.shield(self._later(self._remove(spec.id)))
-            if isinstance(error, DriverError):
-                raise DriverError(f"cannot make the sandbox: {error}") from None
-            raise
-        self._sandboxes[spec.id] = sandbox
-        return sandbox
-
-    async def _fork(self, setup: dict[str, object]) -> socket.socket:
-        try:
-            return await self._zygote.fork(setup)
-        except ZygoteGone as error:
-            log.error("%s; starting another", error)
-        async with self._restarting:
-            if not self._zygote.alive:
-                await self._zygote.stop()
-                self._images.clear()
-                await self._zygote.start()
-        return await self._zygote.fork(setup)
-
-    async def adopt(self, spec: SandboxSpec, directory: Path) -> ProcessSandbox | None:
-        sandbox = self._sandbox(spec, directory)
-        try:
-            await sandbox.link.open(connect(directory))
-        except (OSError, ShimGone):
-            return await self._adopt_dead(sandbox)
-        self._sandboxes[spec.id] = sandbox
-        return sandbox
-
-    async def _adopt_dead(self, sandbox: ProcessSandbox) -> ProcessSandbox | None:
-        """A dead shim's sandbox: None if nothing ever ran in it, else a lost one with what was known."""
-        try:
-            kept = json.loads((sandbox.directory / "states.json").read_text())["states"]
-        except (OSError, ValueError, KeyError):
-            kept = {}
-        await self._remove(sandbox.id)
-        if not kept:
-            return None
-        sandbox.remember({name: state_of(state) for name, state in kept.items()})
-        return sandbox
-
-    async def sweep(self, keep: Collection[str]) -> None:
-        found = await asyncio.to_thread(leftovers.find, self._root, self._instance)
-        for sandbox in found - set(keep):
-            live = self._sandboxes.get(sandbox)
-            if live:
-                await live.destroy()
-            await self._remove(sandbox)
-        await asyncio.to_thread(
-            leftovers.sweep_links, self._instance, {n for k in keep for n in self._names(k)}
-        )
-        await self._forget_images()
-
-    def _sandbox(self, spec: SandboxSpec, directory: Path) -> ProcessSandbox:
-        place = ocispec.Place(
-            directory=str(directory.resolve()),
-            cgroup=self._group(spec.id),
-            limits=self._limits,
-            init=machine.INIT,
-        )
-        return ProcessSandbox(spec, place, self._runtime, self._mounted, self._bury, self._lost, self._later)
-
-    def _group(self, sandbox: str) -> str:
-        return f"{cgroup.root_name(self._instance)}/{sandbox}"
-
-    def _names(self, sandbox: str) -> list[str]:
-        return host_names(self._instance, sandbox)
-
-    def _setup(self, spec: SandboxSpec, directory: Path) -> dict[str, object]:
-        interface = spec.interface and {
-            "names": self._names(spec.id),
-            "mac": spec.interface.mac,
-            "address": spec.interface.address,
-            "gateway": spec.interface.gateway,
-        }
+    def setup(self, spec: SandboxSpec) -> dict[str, object]:
         return {
-            "id": spec.id,
-            "instance": self._instance,
-            "directory": str(directory.resolve()),
-            "record": str((self._root / "shims" / spec.id).resolve()),
-            "images": str((self._root / "images").resolve()),
-            "trash": str((self._root / "trash").resolve()),
-            "cgroup": self._group(spec.id),
-            "uid_base": machine.uid_base(spec.id) if self._user_namespaces else 0,
-            "stage": machine.stage(self._root),
-            "v2": cgroup.is_v2(),
-            "memory": spec.memory,
-            "cpu": spec.cpu,
-            "pids": spec.pids,
-            "interface": interface,
-            "files": ocispec.etc_files(spec),
-            "shared_pid": spec.shared_pid,
             "runtime": machine.command(self._runtime),
+            "uid_base": machine.uid_base(spec.id) if self._user_namespaces else 0,
         }
-
-    # -- images ----------------------------------------------------------------------------------------
-
-    async def _mounted(self, image: Image) -> Path:
-        """Mount an image for all, once."""
-        target = self._root.resolve() / "images" / image.path.stem.replace(":", "-")
-        key = str(image.path)
-        waiting = self._images.get(key)
-        if waiting is None or (waiting.done() and (waiting.cancelled() or waiting.exception())):
-            waiting = self._images[key] = asyncio.ensure_future(
-                self._zygote.mount(image.path.resolve(), target)
-            )
-        await asyncio.shield(waiting)
-        return target
-
-    async def _forget_images(self) -> None:
-        for path in [p for p in self._images if not Path(p).exists()]:
-            del self._images[path]
-            await self._zygote.unmount(self._root.resolve() / "images" / Path(path).stem.replace(":", "-"))
-
-    # -- ends ------------------------------------------------------------------------------------------
-
-    def _lost(self, sandbox: LinkedSandbox) -> None:
-        self._later(self._mourn(sandbox))
-
-    async def _mourn(self, sandbox: LinkedSandbox) -> None:
-        """Its connection ended. If the shim is dead, its containers lost their parent, so they go too."""
-        with contextlib.suppress(OSError, DriverError):
-            await sandbox.reconnect()
-            return
-        sandbox.lose()
-        await self._bury(sandbox)
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Work that goes on when its caller is cancelled; __aexit__ waits for it."""
-        task = asyncio.create_task(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
-        return task
-
-    async def _bury(self, sandbox: LinkedSandbox) -> None:
-        await self._remove(sandbox.id)
-
-    async def _remove(self, sandbox: str) -> None:
-        self._sandboxes.pop(sandbox, None)
-        async with self._removing.setdefault(sandbox, asyncio.Lock()):
-            await asyncio.to_thread(leftovers.remove, self._root, self._instance, sandbox)
-        self._removing.pop(sandbox, None)

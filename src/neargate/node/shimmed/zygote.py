@@ -16,7 +16,7 @@ from typing import Any
 import neargate
 from neargate.node.drivers.base import DriverError, DriverUnavailable
 
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from neargate.node.shim.zygote import main; main()"
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from {} import main; main()"
 _MESSAGE = 1 << 20
 
 
@@ -25,7 +25,9 @@ class ZygoteGone(DriverError):
 
 
 class Zygote:
-    def __init__(self, instance: str, images: Path) -> None:
+    def __init__(self, instance: str, images: Path, module: str = "neargate.node.shim.zygote") -> None:
+        """module -- whose `main` is run."""
+        self._start = _START.format(module)
         self._instance = instance
         self._images = images
         self._socket: socket.socket | None = None
@@ -41,7 +43,7 @@ class Zygote:
             packages = str(Path(neargate.__file__).parents[1])
             arguments = [f"neargate-{self._instance}", str(theirs.fileno()), str(self._images.resolve())]
             # -I -S: nothing but the standard library, and none of the user's environment
-            command = [sys.executable, "-I", "-S", "-c", _START, packages, *arguments]
+            command = [sys.executable, "-I", "-S", "-c", self._start, packages, *arguments]
             environment = {"PATH": os.defpath + ":/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
             self._process = subprocess.Popen(  # noqa: ASYNC220 - once, at the start
                 command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, cwd="/"
@@ -54,7 +56,7 @@ class Zygote:
             await self._answer()
         except DriverError as error:
             await self.stop()
-            raise DriverUnavailable(f"process tier: {error}") from None
+            raise DriverUnavailable(str(error)) from None
 
     async def stop(self) -> None:
         """Closing the socket ends it; shims stay."""
@@ -72,11 +74,11 @@ class Zygote:
             self._process = None
 
     async def mount(self, image: Path, target: Path) -> None:
-        await self._ask({"op": "mount", "image": str(image), "target": str(target)})
+        await self.ask({"op": "mount", "image": str(image), "target": str(target)})
 
     async def unmount(self, target: Path) -> None:
         with contextlib.suppress(DriverError):
-            await self._ask({"op": "unmount", "target": str(target)})
+            await self.ask({"op": "unmount", "target": str(target)})
 
     @property
     def alive(self) -> bool:
@@ -87,14 +89,14 @@ class Zygote:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                await self._ask({"op": "shim", "setup": setup}, theirs.fileno())
+                await self.ask({"op": "shim", "setup": setup}, theirs.fileno())
         except BaseException:
             ours.close()
             raise
         ours.setblocking(False)
         return ours
 
-    async def _ask(self, request: dict[str, Any], *fds: int) -> dict[str, Any]:
+    async def ask(self, request: dict[str, Any], *fds: int) -> dict[str, Any]:
         # Its own task, so that a cancelled caller leaves no answer behind that the next one would take
         # for its own.
         exchange = asyncio.ensure_future(
@@ -108,7 +110,7 @@ class Zygote:
         try:
             async with self._one_at_a_time:
                 if self._socket is None:
-                    raise ZygoteGone("the process tier is closed")
+                    raise ZygoteGone("the driver is closed")
                 try:
                     socket.send_fds(self._socket, [data], fds)
                 except OSError as error:

@@ -1,4 +1,4 @@
-"""A sandbox of the process tier, seen from the daemon. Made by driver.py.
+"""A sandbox that a shim owns, seen from the daemon. Made by driver.py.
 
 Everything that takes a system call of weight happens in the shim (node/shim/main.py).
 """
@@ -14,7 +14,7 @@ from neargate.node.linked import LinkedSandbox
 from neargate.oci.images import Image
 
 
-class ProcessSandbox(LinkedSandbox):
+class ShimSandbox(LinkedSandbox):
     def __init__(
         self,
         spec: SandboxSpec,
