@@ -1,5 +1,6 @@
 """RunTask: what a task is made of, strategies, overrides, idempotency, capacity."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -195,6 +196,12 @@ async def test_a_token_makes_its_tasks_once(ready: Ecs) -> None:
     await ready.stop_task(task=first["tasks"][0]["taskArn"])
     later = await ready.run(count=3, clientToken="abc", tags=[{"key": "a", "value": "b"}])
     assert [t["desiredStatus"] for t in later["tasks"]] == ["STOPPED", "RUNNING", "RUNNING"]
+    assert len((await ready.list_tasks())["taskArns"]) == 2
+
+
+async def test_a_token_used_by_many_at_once(ready: Ecs) -> None:
+    answers = await asyncio.gather(*(ready.run(count=2, clientToken="abc") for _ in range(10)))
+    assert all(answer == answers[0] for answer in answers)
     assert len((await ready.list_tasks())["taskArns"]) == 2
 
 

@@ -26,8 +26,13 @@ NAMES = [
 
 
 async def shown(ecs: Ecs, **params: Any) -> dict[str, str]:
-    found = (await ecs.list_account_settings(maxResults=100, **params))["settings"]
-    return {setting["name"]: setting["value"] for setting in found}
+    found, token = [], {}
+    while True:
+        answer = await ecs.list_account_settings(**params, **token)
+        found += answer["settings"]
+        if "nextToken" not in answer:
+            return {setting["name"]: setting["value"] for setting in found}
+        token = {"nextToken": answer["nextToken"]}
 
 
 async def test_awss_defaults_are_in_force_and_none_is_set(ecs: Ecs) -> None:
@@ -95,8 +100,8 @@ async def test_the_list_filters_and_pages(ecs: Ecs) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"maxResults": 0}, "Invalid maxResults: it must be between 1 and 100."),
-        ({"maxResults": 101}, "Invalid maxResults: it must be between 1 and 100."),
+        ({"maxResults": 0}, "Invalid maxResults: it must be between 1 and 10."),
+        ({"maxResults": 11}, "Invalid maxResults: it must be between 1 and 10."),
         ({"nextToken": "MXg="}, "Invalid token."),
         ({"value": "enabled"}, "A value can only be used together with a name."),
         ({"principalArn": "arn:aws:iam::999999999999:user/u"},

@@ -378,3 +378,27 @@ async def test_health_is_that_of_the_essential_containers(ready: Ecs) -> None:
     assert await seen("HEALTHY", "UNHEALTHY") == "HEALTHY"
     assert await seen("UNHEALTHY", "HEALTHY") == "UNHEALTHY"
     assert (await ready.task(arn))["lastStatus"] == "RUNNING", "a task of no service is not ended for that"
+
+
+async def test_only_tasks_of_services_can_be_protected(ready: Ecs) -> None:
+    (arn,) = await ready.start()
+    missing = SCOPE.arn("ecs", f"task/default/{UNKNOWN}")
+    expected = [
+        {"arn": arn, "reason": "TASK_NOT_VALID", "detail": "The task is not part of a service."},
+        {"arn": missing, "reason": "MISSING"},
+    ]
+    asked = {"cluster": "default", "tasks": [arn, UNKNOWN]}
+    for answer in (
+        await ready.get_task_protection(**asked),
+        await ready.update_task_protection(**asked, protectionEnabled=True, expiresInMinutes=2880),
+    ):
+        assert answer == {"protectedTasks": [], "failures": expected}
+    assert (await ready.get_task_protection(cluster="default"))["failures"] == []
+    with refused(INVALID, "expiresInMinutes must be between 1 and 2880."):
+        await ready.update_task_protection(**asked, protectionEnabled=True, expiresInMinutes=2881)
+    with refused(INVALID, "Tasks can have at most 10 items."):
+        await ready.update_task_protection(cluster="default", tasks=[UNKNOWN] * 11, protectionEnabled=False)
+    with refused(INVALID, "Tasks cannot be empty."):
+        await ready.update_task_protection(cluster="default", tasks=[], protectionEnabled=False)
+    with refused(*NOT_FOUND):
+        await ready.get_task_protection(cluster="nosuch")

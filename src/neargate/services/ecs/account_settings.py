@@ -26,7 +26,7 @@ _SETTINGS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "fargateEventWindows": (_SWITCH, "disabled"),
 }
 _MANAGED: Final = "guardDutyActivate"
-_USUAL_PAGE: Final = 10
+_PAGE: Final = 10
 
 
 def _root(call: Call) -> str:
@@ -106,7 +106,7 @@ async def delete_account_setting(call: Call, params: Params) -> Result:
 
 
 async def list_account_settings(call: Call, params: Params) -> Result:
-    page = pages.read(call, params, "ListAccountSettings", usual=_USUAL_PAGE)
+    page = pages.read(call, params, "ListAccountSettings", most=_PAGE, usual=_PAGE)
     owner = _owner(call, params.get("principalArn"))
     wanted, wanted_value = params.get("name"), params.get("value")
     if wanted_value is not None and wanted is None:
