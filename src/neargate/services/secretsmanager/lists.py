@@ -36,10 +36,12 @@ async def list_secrets(call: Call, params: Params) -> Result:
     planned = bool(params.get("IncludePlannedDeletion"))
     now = call.now()
 
+    filters = [(item.get("Key") or "all", item.get("Values") or ()) for item in params.get("Filters") or ()]
+
     def wanted(secret: Secret) -> bool:
         if secret.deleted_at is not None and (not planned or secret.deleted_at <= now):
             return False
-        return all(_fits(secret, item["Key"], item["Values"]) for item in params.get("Filters") or ())
+        return all(_fits(secret, where, values) for where, values in filters)
 
     def body(tx: Tx) -> list[tuple[tuple[float | str, str], Secret]]:
         rows = [
