@@ -219,6 +219,21 @@ async def test_a_token_with_other_parameters_conflicts(ready: Ecs) -> None:
     )
 
 
+async def test_a_token_whose_task_was_forgotten_makes_none_anew(ready: Ecs) -> None:
+    (task,) = (await ready.run(clientToken="abc"))["tasks"]
+    arn = task["taskArn"]
+    await ready.settle()
+    await ready.report(arn, "STOPPED", stopped_at=ready.clock.now())
+    await ready.settle()
+    ready.clock.advance(2 * 3600)
+    await ready.forget()
+    again = await ready.run(clientToken="abc")
+    assert again == {"tasks": [], "failures": [{"arn": arn, "reason": "MISSING"}]}
+    ready.clock.advance(24 * 3600)
+    await ready.forget()
+    assert len((await ready.run(clientToken="abc"))["tasks"]) == 1, "a day later it is a new one"
+
+
 async def test_a_token_that_made_nothing_may_be_used_again(ecs: Ecs) -> None:
     await ecs.add_node(cpu_units=1, memory_mib=1)
     await ecs.create_cluster()

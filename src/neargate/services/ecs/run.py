@@ -37,7 +37,7 @@ async def run_task(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> tuple[list[Task], list[dict[str, Any]]]:
         cluster = names.need_cluster(tx, arn)
         if token and (use := tx.get(TOKEN_USE, f"{arn}/{token}")) is not None:
-            return _made_before(tx, use, digest), []
+            return _made_before(tx, use, digest)
         tasks, failures = _run(tx, call, cluster, request)
         if token and tasks:  # a request that made nothing may be tried again
             tx.insert(
@@ -57,14 +57,19 @@ async def run_task(call: Call, params: Params) -> Result:
     return {"tasks": [render.task(task) for task in tasks], "failures": failures}
 
 
-def _made_before(tx: Tx, use: TokenUse, digest: str) -> list[Task]:
+def _made_before(tx: Tx, use: TokenUse, digest: str) -> tuple[list[Task], list[dict[str, Any]]]:
+    """The tasks of a token used before; those that were forgotten since are missing, not made again."""
     if use.digest != digest:
         raise ApiError(
             "ConflictException",
             "The clientToken was already used by a request with other parameters.",
             fields={"resourceIds": list(use.task_arns)},
         )
-    return [task for arn in use.task_arns if (task := tx.get(TASK, arn)) is not None]
+    found = {arn: tx.get(TASK, arn) for arn in use.task_arns}
+    return (
+        [task for task in found.values() if task is not None],
+        [names.missing(arn) for arn, task in found.items() if task is None],
+    )
 
 
 def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[Task], list[dict[str, Any]]]:
