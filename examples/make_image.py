@@ -17,6 +17,6 @@ exec httpd -f -v -p 80 -h /www
 if __name__ == "__main__":
     busybox_image(
         Path(sys.argv[1]),
-        entrypoint=["/serve"],
-        files={"/www/index.html": (PAGE, 0o644), "/serve": (SERVER, 0o755)},
+        entrypoint=["/bin/serve"],
+        files={"/www/index.html": PAGE, "/bin/serve": SERVER},
     )

@@ -70,7 +70,8 @@ address=$(aws ecs describe-tasks --cluster demo --tasks "$task" --output text \
     --query "tasks[0].attachments[0].details[?name=='privateIPv4Address'].value")
 show curl --silent --show-error --retry 20 --retry-connrefused --retry-delay 1 --noproxy '*' "http://$address/"
 sleep 1
-show aws logs tail /ecs/my-fargate-app --since 1m
+# PyPI's awscli is version 1, which has no `logs tail`; Debian's is version 2, too old for AWS_ENDPOINT_URL.
+show /usr/bin/aws --endpoint-url "$AWS_ENDPOINT_URL" logs tail /ecs/my-fargate-app --since 1m
 show neargate ps
 
 bold "# Stop it, and see the bill"

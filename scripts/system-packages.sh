@@ -11,6 +11,7 @@ run=(
     tini                             # initProcessEnabled
     libseccomp2 golang-github-containers-common  # the default seccomp profile
     busybox-static skopeo curl jq ca-certificates # the quick start
+    awscli                           # version 2 of the CLI: `aws logs tail`, which PyPI's version 1 lacks
 )
 test=(
     docker-registry apache2-utils openssl  # a foreign registry with TLS and htpasswd

@@ -132,7 +132,7 @@ async def _node(settings: Settings, house: House) -> AsyncIterator[Driver]:
 
 @asynccontextmanager
 async def _cancelled_at_exit() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose tasks end with the block instead of keeping it open."""
+    """A task group whose tasks end with the block instead of keeping it open. A lone error comes out bare."""
 
     class _Done(Exception):
         pass
@@ -141,8 +141,10 @@ async def _cancelled_at_exit() -> AsyncIterator[asyncio.TaskGroup]:
         async with asyncio.TaskGroup() as group:
             yield group
             raise _Done
-    except* _Done:
-        pass
+    except BaseExceptionGroup as errors:
+        _, rest = errors.split(_Done)
+        if rest is not None:
+            raise (rest.exceptions[0] if len(rest.exceptions) == 1 else rest) from None
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Stack
-from tests.support.real import BIN, eventually
+from tests.support.real import eventually
 
 COUNT = "i=0; while [ $i -lt {} ]; do echo line-$i; i=$((i+1)); done"
 MIB = 1024 * 1024
@@ -64,7 +64,8 @@ def test_tail_follow_shows_lines_as_they_come(stack: Stack) -> None:
     arn = stack.run(stack.container("while true; do echo tick; sleep 0.2; done"))
     stack.wait(arn, "RUNNING")
     command = [
-        str(BIN / "aws"), "logs", "tail", "/e2e", "--follow", "--format", "short",
+        "/usr/bin/aws", "--endpoint-url", stack.daemon.endpoint,
+        "logs", "tail", "/e2e", "--follow", "--format", "short",
         "--log-stream-names", f"t/main/{arn.rsplit('/', 1)[1]}",
     ]  # fmt: skip
     tail = subprocess.Popen(
