@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from neargate.state.catalog import TASK
-from neargate.state.store import Store
 from tests.support.door import Door
 from tests.support.ecs import definition
 
@@ -31,13 +29,6 @@ def run_task(door: Door, count: int = 1) -> list[dict[str, Any]]:
 def interface_id(task: dict[str, Any]) -> str:
     details = {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
     return str(details["networkInterfaceId"])
-
-
-async def released(store: Store) -> None:
-    """Until no task holds anything."""
-    head = store.head()
-    while await store.read(lambda tx: tx.count(TASK, "open", "yes")):
-        head = await store.wait(head)
 
 
 def test_the_caller_is_root(door: Door) -> None:
@@ -74,7 +65,7 @@ def test_a_task_s_interface_comes_and_goes_with_it(door: Door) -> None:
     ecs.get_waiter("tasks_stopped").wait(
         tasks=[task["taskArn"]], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400}
     )
-    door.call(released(door.daemon.house.store))  # moments after STOPPED
+    door.released()
     assert ec2.describe_network_interfaces()["NetworkInterfaces"] == []
     with pytest.raises(ClientError, match="InvalidNetworkInterfaceID"):
         ec2.describe_network_interfaces(NetworkInterfaceIds=[id])

@@ -15,6 +15,7 @@ from botocore.config import Config
 
 from neargate.kit.settings import Settings
 from neargate.main import Daemon, running
+from neargate.state.catalog import TASK
 
 T = TypeVar("T")
 
@@ -76,6 +77,17 @@ class Door:
             **options,
         }
         return boto3.client(service, **arguments)
+
+    def released(self) -> None:
+        """Wait until no task holds anything: moments after the last one has STOPPED."""
+
+        async def wait() -> None:
+            store = self.daemon.house.store
+            head = store.head()
+            while await store.read(lambda tx: tx.count(TASK, "open", "yes")):
+                head = await store.wait(head)
+
+        self.call(wait())
 
     def forget(self) -> None:
         """Stop all tasks and forget all records: each test starts from nothing."""

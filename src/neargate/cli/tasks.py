@@ -10,6 +10,8 @@ from neargate.cli import client, output
 from neargate.cli.client import CliError
 from neargate.cli.daemon import DataDir, Json
 
+_COST_BY = ("cluster", "family", "task")
+
 
 def ps(
     directory: DataDir = None,
@@ -145,11 +147,13 @@ def _sinks(ecs: Any, task: dict[str, Any], container: str | None) -> list[tuple[
 
 def cost(
     directory: DataDir = None,
-    by: Annotated[str, typer.Option(help="cluster, family or task.")] = "task",
+    by: Annotated[
+        str, typer.Option(help="cluster, family or task.", autocompletion=lambda: list(_COST_BY))
+    ] = "task",
     as_json: Json = False,
 ) -> None:
     """Show what tasks cost, by Fargate's prices: per second, one minute at least, from the image pull on."""
-    if by not in ("cluster", "family", "task"):
+    if by not in _COST_BY:
         raise CliError(f"--by is {by!r}: it must be cluster, family or task")
     document = client.Client(client.data_dir(directory)).internal("GET", f"cost?by={by}")
     rows = [

@@ -174,3 +174,4 @@ def test_the_shell_completes_commands_and_options() -> None:
 
     assert complete("neargate", "st") == ["status"]
     assert set(complete("neargate", "cost", "--")) >= {"--by", "--data-dir", "--json"}
+    assert complete("neargate", "cost", "--by", "f") == ["family"]
