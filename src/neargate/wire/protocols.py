@@ -1,6 +1,7 @@
 """Requests into parameters and results into answers, in whichever AWS protocol a client speaks.
 
-Called by gateway/. Picks the protocol of each request, and leaves the work to that protocol's codec.
+Called by gateway/. Picks the protocol of each request, and leaves the work to that protocol's codec. Event
+streams are left out: an answer here is one body, and no operation that is built streams events.
 """
 
 from collections.abc import Callable, Mapping

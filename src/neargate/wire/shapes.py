@@ -73,6 +73,7 @@ class OperationModel(msgspec.Struct, rename="camel", frozen=True):
     http: Http = Http()
     input: Ref | None = None
     output: Ref | None = None
+    deprecated: bool = False
     requestcompression: dict[str, tuple[str, ...]] | None = None
 
 

@@ -130,7 +130,7 @@ def timestamp_text(value: float, form: str) -> str:
         return number_text(value)
     # Rounded first: 1.9996 s is the next second's 000 ms, not this one's 1000.
     milliseconds = round(value * 1000)
-    at = datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    at = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(tzinfo=None).isoformat()
     part = milliseconds % 1000
     return f"{at}.{part:03d}Z" if part else f"{at}Z"
 

@@ -68,7 +68,7 @@ def decode(body: bytes) -> Node:
         parser.Parse(body, True)
     except expat.ExpatError as problem:
         raise Malformed(f"The body is not valid XML: {problem}") from None
-    except ValueError as problem:  # an encoding that Python does not know
+    except (ValueError, LookupError) as problem:  # an encoding that Python does not know, or not so
         raise Malformed(f"The body is not valid XML: {problem}") from None
     return root.children[0]
 
