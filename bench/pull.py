@@ -90,6 +90,7 @@ class _Puller:
             networkMode="awsvpc",
             cpu="256",
             memory="512",
+            executionRoleArn="arn:aws:iam::000000000000:role/pull",
             containerDefinitions=[
                 {
                     "name": "main",
