@@ -32,7 +32,7 @@ class Route:
             name in query and (value is None or value in query[name]) for name, value in self.constants
         )
 
-    def rank(self, query: Mapping[str, list[str]], headers: Mapping[str, str]) -> tuple[int, bool, int, int, bool]:
+    def rank(self, query: Mapping[str, list[str]], headers: Mapping[str, str]) -> tuple[int, ...]:
         have = sum(name in query for name in self.needed_query)
         have += sum(name in headers for name in self.needed_headers)
         whole = have == len(self.needed_query) + len(self.needed_headers)
