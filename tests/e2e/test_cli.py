@@ -64,7 +64,7 @@ def test_two_daemons_side_by_side_and_a_clash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("up", "--host", "0.0.0.0"), "TLS"),
+        (("up", "--host", "0.0.0.0"), "--tls-cert"),
         (("up", "--isolation", "docker"), "NEARGATE_ISOLATION"),
         (("up", "--vpc-cidr", "1.2.3.4"), "NEARGATE_VPC_CIDR"),
         (("cost", "--by", "colour"), "cluster, family or task"),

@@ -3,6 +3,7 @@
 The daemon itself is `python -m neargate.main`; these commands pass it settings by environment and watch it.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -85,7 +86,8 @@ def _start(command: list[str], environment: dict[str, str], place: Path) -> clie
             cwd="/",
         )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=output.errors, transient=True) as progress:
+    shown = output.errors.is_terminal
+    with Progress(*columns, console=output.errors, transient=True, disable=not shown) as progress:
         step = progress.add_task("starting the daemon")
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
@@ -164,7 +166,8 @@ def down(
 
 
 def _end(info: client.DaemonInfo) -> None:
-    os.kill(info.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        os.kill(info.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while info.alive():
         if time.monotonic() > deadline:
