@@ -16,6 +16,7 @@ from typing import Any
 from neargate.model.sandbox import ContainerSpec, InterfaceSpec, LogSink, SandboxSpec
 from neargate.node.drivers.base import Sandbox
 from neargate.node.drivers.process import ProcessDriver
+from neargate.node.network import claims
 from neargate.node.spool import FRAME
 from neargate.oci.images import Image
 from neargate.oci.manifest import ImageConfig
@@ -50,13 +51,19 @@ def build_image(directory: Path) -> Path:
     return path
 
 
+def free_range(instance: str, first: int) -> str:
+    """A range that no other daemon of this machine has: other suites may run beside this one."""
+    ranges = (f"10.{200 + (first + n) % 50}.0.0/16" for n in range(50))
+    return next(cidr for cidr in ranges if not claims.clash(instance, cidr))
+
+
 class Rig:
     """A driver, opened, and the sandboxes that a test makes with it."""
 
     def __init__(self, directory: Path, image: Path, subnet: int) -> None:
         self.directory = directory
         self.instance = secrets.token_hex(3)
-        self.cidr = f"10.{200 + subnet % 50}.0.0/16"
+        self.cidr = free_range(self.instance, subnet)
         self._net = self.cidr.removesuffix(".0.0/16")
         self.image_path = image
         self._numbers = itertools.count(10)

@@ -7,9 +7,10 @@ restarts + 1).
 import fcntl
 import json
 import os
+import signal
 import socket
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from neargate.node import cgroup, spool
 from neargate.node.shim import files, kernel, users
@@ -23,10 +24,32 @@ class StartError(Exception):
     """The cause, as Docker words it."""
 
 
+class Writer(Protocol):
+    """Where a container's output goes: a spool, or the host of the machine that this runs in."""
+
+    @property
+    def full(self) -> bool: ...
+
+    def reconfigure(self, limit: int, blocking: bool) -> None: ...
+
+    def reopen(self) -> None: ...
+
+    def feed(self, stream: int, data: bytes) -> None: ...
+
+    def close_stream(self, stream: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 class Container:
+    exec_pid_option = "--pid-file"
+    """Has the runtime write down which process an exec runs, as `kill_exec` takes it."""
+
     def __init__(self, setup: dict[str, Any], name: str) -> None:
         self.name = name
-        self._setup = setup
+        self.id = ""
+        """By which the runtime knows it."""
+        self.setup = setup
         self.directory = f"{setup['directory']}/c/{name}"
         self._base: int = setup["uid_base"]
         """Outside number of the container's user 0; 0 without a user namespace."""
@@ -35,7 +58,7 @@ class Container:
         self.root = f"{self._seen}/c/{name}/root"
         self.state: dict[str, Any] = {"name": name, "running": False, "restarts": -1}
         self.group = cgroup.Group(f"{setup['cgroup']}/{name}", setup["v2"])
-        self.writer: spool.SpoolWriter | None = None
+        self.writer: Writer | None = None
         self.streams: dict[int, int] = {}
         """Read ends: descriptor -> stream."""
         self.stdin = -1
@@ -64,7 +87,7 @@ class Container:
             os.makedirs(f"{self.directory}/{part}")
         try:
             self._mount_root(request["image"], request["lower"])
-            self._finish_config(config, request, pid_namespace, siblings)
+            self.finish_config(config, request, pid_namespace, siblings)
         except users.UserError as error:
             raise StartError(str(error)) from None
         except OSError as error:
@@ -72,7 +95,7 @@ class Container:
         self.process = config["process"]
         self.mounts = request["volumes"]
         files.write(f"{self.directory}/config.json", json.dumps(config), 0o600)
-        self.state["runtime_id"] = request["runtime_id"]
+        self.state["runtime_id"] = self.id = request["runtime_id"]
 
     def _mount_root(self, image: str, lower: str) -> None:
         if not os.path.ismount(lower):  # forked by an earlier daemon's zygote, which had no such image yet
@@ -80,7 +103,7 @@ class Container:
             kernel.mount_erofs(image, lower)
         if self._base:
             mapped = f"{self.directory}/lower"
-            kernel.mount_mapped(lower, mapped, self._setup["user_namespace"])
+            kernel.mount_mapped(lower, mapped, self.setup["user_namespace"])
             lower = mapped
             for part in ("upper", "work"):
                 os.chown(f"{self.directory}/{part}", self._base, self._base)
@@ -92,7 +115,7 @@ class Container:
         if self._base:
             kernel.umount(mapped)  # the overlay holds it
 
-    def _finish_config(
+    def finish_config(
         self,
         config: dict[str, Any],
         request: dict[str, Any],
@@ -108,7 +131,7 @@ class Container:
             process["env"].append(f"HOME={home}")
         config["root"]["path"] = self.root
         if self._base:
-            path = f"/proc/{os.getpid()}/fd/{self._setup['user_namespace']}"
+            path = f"/proc/{os.getpid()}/fd/{self.setup['user_namespace']}"
             config["linux"]["namespaces"].append({"type": "user", "path": path})
         for entry in config["linux"]["namespaces"]:
             if entry["type"] == "network":
@@ -131,8 +154,8 @@ class Container:
                 if mount["destination"] in request["image_volumes"]:
                     self._fill(mount["source"], mount["destination"])
         for mount in config["mounts"]:
-            if mount["type"] == "bind" and mount["source"].startswith(self._setup["directory"] + "/"):
-                mount["source"] = self._seen + mount["source"][len(self._setup["directory"]) :]
+            if mount["type"] == "bind" and mount["source"].startswith(self.setup["directory"] + "/"):
+                mount["source"] = self._seen + mount["source"][len(self.setup["directory"]) :]
         self._make_cwd(process["cwd"])
 
     def _fill(self, volume: str, target: str) -> None:
@@ -200,8 +223,7 @@ class Container:
         if log is not None:
             limit, blocking = log["max_buffer_bytes"], log["blocking"]
             if self.writer is None:
-                directory = f"{self._setup['directory']}/spool/{self.name}"
-                self.writer = spool.SpoolWriter(directory, limit, blocking)
+                self.writer = self.open_writer(limit, blocking)
             else:
                 self.writer.reconfigure(limit, blocking)
                 self.writer.reopen()
@@ -214,6 +236,9 @@ class Container:
             "started_at": time.time(),
             "restarts": restarts,
         }
+
+    def open_writer(self, limit: int, blocking: bool) -> Writer:
+        return spool.SpoolWriter(f"{self.setup['directory']}/spool/{self.name}", limit, blocking)
 
     def failed(self) -> str:
         """The runtime did not succeed: its cause, in Docker's words. Undoes `prepare`."""
@@ -269,6 +294,20 @@ class Container:
                 self.writer.finish()
         return False
 
+    def signal(self, number: int) -> None:
+        """To its first process; SIGKILL to all of it."""
+        if number == signal.SIGKILL:
+            self.group.kill()
+        else:
+            os.kill(self.state["pid"], number)  # not reaped yet, so the number is still its own
+
+    def kill_exec(self, pid: int) -> None:
+        """The command that an exec runs, by what the runtime wrote to its pid file."""
+        os.kill(pid, signal.SIGKILL)
+
+    def usage(self) -> dict[str, float]:
+        return self.group.usage()
+
     # -- end -------------------------------------------------------------------------------------------
 
     def ended(self, status: int) -> None:
@@ -281,21 +320,25 @@ class Container:
             "stopped_at": time.time(),
             "exit_code": code,
             "oom_killed": code == 137 and self.group.oom_kills() > 0,
-            "usage": self.group.usage(),
+            "usage": self.usage(),
         }
 
     def clean(self) -> None:
         """Give back what the last run held: processes, group, runtime's state, root."""
-        self.group.kill()
-        self.group.remove()
-        if self.state.get("runtime_id"):
-            files.remove_tree(f"{self._setup['directory']}/rt/{self.state['runtime_id']}")
+        self.let_go()
         if self.stdin >= 0:
             os.close(self.stdin)
             self.stdin = -1
         if self._mounted:
             kernel.umount(self.root)
             self._mounted = False
+
+    def let_go(self) -> None:
+        """Its processes and what the runtime keeps of it."""
+        self.group.kill()
+        self.group.remove()
+        if self.id:
+            files.remove_tree(f"{self.setup['directory']}/rt/{self.id}")
 
 
 def runtime_error(path: str, program: str) -> str:

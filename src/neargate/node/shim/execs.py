@@ -42,7 +42,7 @@ class Exec:
         setup = self._shim.setup
         argv = [*setup["runtime"], "--root", f"{setup['directory']}/rt", "--log", f"{self._base}.log"]
         argv += ["--log-format", "json", "exec", "--process", f"{self._base}.json"]
-        argv += ["--pid-file", f"{self._base}.pid", self._container.state["runtime_id"]]
+        argv += [self._container.exec_pid_option, f"{self._base}.pid", self._container.id]
         self._pid = self._shim.spawn(argv, [(null, 0), (write, 1), (write, 2)])
         os.close(write)
         os.close(null)
@@ -67,12 +67,15 @@ class Exec:
     def _kill(self) -> None:
         self._timed_out = True
         inner = files.read(f"{self._base}.pid").strip()
-        for pid in (int(inner) if inner.isdigit() else 0, self._pid):
+        for kill, pid in ((self._container.kill_exec, inner), (self._kill_runtime, str(self._pid))):
             try:
-                if pid:
-                    os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
+                if pid.isdigit():
+                    kill(int(pid))
+            except OSError:  # it has just ended
                 continue
+
+    def _kill_runtime(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
 
     def _ended(self, status: int) -> None:
         if self._timer in self._shim.timers:

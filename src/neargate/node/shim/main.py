@@ -35,7 +35,10 @@ def run(connection: socket.socket, setup: dict[str, Any]) -> None:
     """Own the sandbox of `setup` until it is destroyed. In the forked child; never returns to the
     zygote's loop.
     """
-    shim = Shim(setup)
+    serve(connection, Shim(setup))
+
+
+def serve(connection: socket.socket, shim: "Shim") -> None:
     try:
         shim.open()
     except OSError as error:
@@ -206,7 +209,8 @@ class Shim:
 
     def _start(self, request: dict[str, Any], done: Callable[..., None]) -> None:
         name = request["name"]
-        container = self.containers.setdefault(name, Container(self.setup, name))
+        container = self.containers.get(name) or self.new_container(name)
+        self.containers[name] = container
         if container.state["running"] or container.starting:
             return done("it is running already")
         for fd in list(container.streams):  # what the last run has not been read out yet
@@ -227,7 +231,7 @@ class Shim:
             f"{here}/runtime.log",
         ]
         argv += ["--log-format", "json", "run", "--detach", "--bundle", here, "--pid-file", f"{here}/pid"]
-        pid = self.spawn([*argv, *extra, request["runtime_id"]], pairs)
+        pid = self.spawn([*argv, *extra, container.id], pairs)
         for fd in to_close:
             os.close(fd)
 
@@ -243,12 +247,19 @@ class Shim:
                 self._quota_set = True
             self._changed()
             done(None)
-            early = self._orphans.pop(container.state["pid"], None)
-            if early is not None:
-                self._ended(container, early)
+            self.begun(container)
 
         self.waiting[pid] = ended
         container.starting = True
+
+    def new_container(self, name: str) -> Container:
+        return Container(self.setup, name)
+
+    def begun(self, container: Container) -> None:
+        """It runs from here on; see that its end is noticed."""
+        early = self._orphans.pop(container.state["pid"], None)
+        if early is not None:
+            self.ended(container, early)
 
     def spawn(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
         """Start a helper process with these descriptors; its end is reported to `waiting`."""
@@ -260,10 +271,7 @@ class Shim:
         container = self.containers.get(name)
         if not container or not container.state["running"]:
             return
-        if number == signal.SIGKILL:
-            container.group.kill()
-        else:
-            os.kill(container.state["pid"], number)  # not reaped yet, so the number is still its own
+        container.signal(number)
 
     def _exec(self, request: dict[str, Any], done: Callable[..., None]) -> None:
         container = self.containers.get(request["container"])
@@ -275,7 +283,7 @@ class Shim:
         container = self.containers.get(name)
         if not container:
             return done("no such container")
-        done(None, container.group.usage() if container.state["running"] else container.state.get("usage"))
+        done(None, container.usage() if container.state["running"] else container.state.get("usage"))
 
     # -- what happens ----------------------------------------------------------------------------------
 
@@ -300,11 +308,12 @@ class Shim:
         for container in self.containers.values():
             pid = container.state.get("pid") or 0
             if container.state["running"] and pid in self._orphans:
-                self._ended(container, self._orphans.pop(pid))
+                self.ended(container, self._orphans.pop(pid))
         if not self.waiting:
             self._orphans.clear()
 
-    def _ended(self, container: Container, status: int) -> None:
+    def ended(self, container: Container, status: int) -> None:
+        """Its first process has ended with a wait status."""
         for fd in list(container.streams):
             self._drain(container, fd, keep=True)
         container.ended(status)

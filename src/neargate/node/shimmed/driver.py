@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 class ShimDriver(abc.ABC):
     name: str
+    zygote = "neargate.node.shim.zygote"
+    """The module of the process that forks its shims."""
 
     def __init__(self, root: Path, instance: str, vpc_cidr: str) -> None:
         """root -- the driver's own directory. instance -- six hexadecimal digits; other daemons have
@@ -43,8 +45,8 @@ class ShimDriver(abc.ABC):
         self._runtime = ""
         """What runs the containers; `choose` sets it."""
         self._images: dict[str, asyncio.Task[None]] = {}
-        self._zygote = Zygote(instance, root / "images")
-        self._sandboxes: dict[str, ShimSandbox] = {}
+        self._zygote = Zygote(instance, root / "images", self.zygote)
+        self._sandboxes: dict[str, LinkedSandbox] = {}
         self._restarting = asyncio.Lock()
         self._removing: dict[str, asyncio.Lock] = {}
         self._errands: set[asyncio.Task[None]] = set()
@@ -121,7 +123,7 @@ class ShimDriver(abc.ABC):
 
     # -- sandboxes -------------------------------------------------------------------------------------
 
-    async def open(self, spec: SandboxSpec, directory: Path) -> ShimSandbox:
+    async def open(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
         if (self._root / "shims" / spec.id).exists():
             await self._remove(spec.id)
         sandbox = self._sandbox(spec, directory)
@@ -148,7 +150,7 @@ class ShimDriver(abc.ABC):
                 await self._zygote.start()
         return await self._zygote.fork(setup)
 
-    async def adopt(self, spec: SandboxSpec, directory: Path) -> ShimSandbox | None:
+    async def adopt(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox | None:
         sandbox = self._sandbox(spec, directory)
         try:
             await sandbox.link.open(connect(directory))
@@ -157,7 +159,7 @@ class ShimDriver(abc.ABC):
         self._sandboxes[spec.id] = sandbox
         return sandbox
 
-    async def _adopt_dead(self, sandbox: ShimSandbox) -> ShimSandbox | None:
+    async def _adopt_dead(self, sandbox: LinkedSandbox) -> LinkedSandbox | None:
         """A dead shim's sandbox: None if nothing ever ran in it, else a lost one with what was known."""
         try:
             kept = json.loads((sandbox.directory / "states.json").read_text())["states"]
@@ -181,7 +183,7 @@ class ShimDriver(abc.ABC):
         )
         await self._forget_images()
 
-    def _sandbox(self, spec: SandboxSpec, directory: Path) -> ShimSandbox:
+    def _sandbox(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
         place = ocispec.Place(
             directory=str(directory.resolve()),
             cgroup=self._group(spec.id),
