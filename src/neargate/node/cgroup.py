@@ -96,6 +96,12 @@ class Group:
             _write(f"{MOUNT}/cpu/{self.path}/cpu.cfs_period_us", str(PERIOD))
             _write(f"{MOUNT}/cpu/{self.path}/cpu.cfs_quota_us", str(quota))
 
+    def add(self, pid: int, child: str) -> None:
+        """Put a process into a group below (version 2 allows none in one that hands controllers down)."""
+        for tree in [MOUNT] if self.v2 else [f"{MOUNT}/{name}" for name in ("memory", "cpu", "pids")]:
+            os.makedirs(f"{tree}/{self.path}/{child}", exist_ok=True)
+            _write(f"{tree}/{self.path}/{child}/cgroup.procs", str(pid))
+
     def oom_kills(self) -> int:
         name = "memory.events" if self.v2 else "memory.oom_control"
         for line in self._read("memory", name).splitlines():

@@ -4,6 +4,7 @@ Base of the sandboxes of every tier whose owner outlives the daemon (node/shim, 
 machine) and speaks the protocol of node/shim/main.py. A tier adds how an image reaches a container.
 """
 
+import abc
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
@@ -20,7 +21,7 @@ from neargate.oci.images import Image
 log = logging.getLogger(__name__)
 
 
-class LinkedSandbox:
+class LinkedSandbox(abc.ABC):
     def __init__(
         self,
         spec: SandboxSpec,
@@ -62,6 +63,10 @@ class LinkedSandbox:
 
     def watch(self, changed: Callable[[], None]) -> None:
         self._watchers.append(changed)
+
+    @abc.abstractmethod
+    async def start(self, container: ContainerSpec, image: Image) -> None:
+        """Bring the image to where the container is made, then `ask_start`."""
 
     async def ask_start(self, container: ContainerSpec, image: Image, path: str, lower: str) -> None:
         """Have a container started. path -- of the image where it is mounted from; lower -- where to."""

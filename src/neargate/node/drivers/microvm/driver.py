@@ -1,0 +1,101 @@
+"""The microvm tier: a virtual machine per task, cloned from a template of its size.
+
+Called by node/runner through drivers/base. What it shares with the tiers of shims is node/shimmed's: a
+machine's supervisor (vmm/) is its shim. Here: the guest image, templates, and clones kept ready.
+"""
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from neargate.model.sandbox import SandboxSpec
+from neargate.node import ocispec
+from neargate.node.drivers.base import DriverUnavailable
+from neargate.node.drivers.microvm import guest_image
+from neargate.node.drivers.microvm.guest_image import GuestImage
+from neargate.node.drivers.microvm.sandbox import MicrovmSandbox
+from neargate.node.drivers.microvm.templates import Templates, size_of, uid_of
+from neargate.node.linked import LinkedSandbox
+from neargate.node.shimmed import ShimDriver
+from neargate.node.shimmed.zygote import ZygoteGone
+
+log = logging.getLogger(__name__)
+
+
+class MicrovmDriver(ShimDriver):
+    name = "microvm"
+    zygote = "neargate.node.drivers.microvm.vmm.zygote"
+
+    def __init__(
+        self, root: Path, instance: str, vpc_cidr: str, cache: Path, accelerator: str = "tcg"
+    ) -> None:
+        """cache -- where guest images are kept, for all daemons of the machine. accelerator -- kvm or tcg
+        (software emulation); probe.py says whether kvm works."""
+        super().__init__(root, instance, vpc_cidr)
+        self._cache = cache
+        self._accelerator = accelerator
+        self._image: GuestImage | None = None
+        self._templates: Templates | None = None
+        self._template_of: dict[str, dict[str, Any]] = {}
+
+    def check_tools(self) -> None:
+        for path in ("/dev/net/tun", *(["/dev/kvm"] if self._accelerator == "kvm" else [])):
+            if not Path(path).exists():
+                raise DriverUnavailable(f"microvm tier: this machine has no {path}")
+
+    async def choose(self) -> None:
+        self._image = await asyncio.to_thread(guest_image.prepare, self._cache)
+        vmm_root = self._root / "images" / f"vmm-{self._image.key}"
+        self._templates = Templates(
+            self._root / "templates", self._image, vmm_root, self._accelerator, self._fork
+        )
+        await asyncio.to_thread(self._templates.prune)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._templates:
+            await self._templates.close()
+        await super().__aexit__(kind, error, trace)
+
+    # -- sandboxes -------------------------------------------------------------------------------------
+
+    async def open(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
+        assert self._templates
+        template = await self._templates.get(size_of(spec))
+        self._template_of[spec.id] = template
+        return await super().open(spec, directory)
+
+    def setup(self, spec: SandboxSpec) -> dict[str, object]:
+        return {
+            "template": self._template_of.pop(spec.id),
+            "hostname": ocispec.hostname_of(spec),
+            "ephemeral_bytes": spec.ephemeral_bytes,
+            "networked": spec.interface is not None,
+            "uid": uid_of(spec.id),
+        }
+
+    def _sandbox(self, spec: SandboxSpec, directory: Path) -> MicrovmSandbox:
+        return MicrovmSandbox(spec, directory, self._bury, self._lost, self._later)
+
+    async def _fork(self, setup: dict[str, object]) -> socket.socket:
+        try:
+            return await self._prepared_fork(setup)
+        except ZygoteGone as error:
+            log.error("%s; starting another", error)
+        async with self._restarting:
+            if not self._zygote.alive:
+                await self._zygote.stop()
+                await self._zygote.start()
+        return await self._prepared_fork(setup)
+
+    async def _prepared_fork(self, setup: dict[str, Any]) -> socket.socket:
+        """A zygote just started has neither QEMU's root mounted nor any template's memory."""
+        assert self._image
+        await self._zygote.mount(self._image.vmm_root.resolve(), Path(setup["template"]["root"]))
+        if not setup.get("make"):
+            await self._zygote.ask({"op": "hold", "directory": setup["template"]["directory"]})
+        return await self._zygote.fork(setup)

@@ -1,0 +1,235 @@
+"""The guest image: Debian's cloud kernel, an initramfs with its modules, crun, busybox, a Python and the
+agent; and the file system that QEMU itself sees. Made once, kept by the hash of all that goes in.
+
+Called by driver.py at its start; templates.py boots it. The agent is Python, and the interpreter is this
+machine's own. Measured under software emulation (TCG, 2 cores): of the 0.3 s from the launch of a clone to a
+running container crun takes two thirds, and the agent's own work about 40 ms, as the interpreter was
+started and warmed before the template was frozen; a C agent would save perhaps half of that, need a compiler
+where neargate is installed, and be a second implementation of everything that node/shim does (users, volumes,
+execs, restarts, logs). Its memory is the template's; a clone's share of it is what it writes, below 3 MB.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import neargate
+from neargate.node.drivers.base import DriverUnavailable
+from neargate.node.drivers.microvm import cpio
+
+log = logging.getLogger(__name__)
+
+KERNELS = (Path("/var/lib/neargate-guest-kernel"), Path("/"))
+"""Where a kernel may be: unpacked by scripts/system-packages.sh, or installed."""
+QEMU = "/usr/bin/qemu-system-x86_64"
+_MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "virtio_net", "erofs",
+            "overlay")  # fmt: skip
+"""In the order in which they are loaded; what each depends on comes before it."""
+_TOOLS = ("/usr/bin/crun", "/usr/bin/tini-static")
+_FIRMWARE = ("/usr/share/seabios/bios-microvm.bin", "/usr/share/qemu/bios-microvm.bin",
+             "/usr/share/qemu/qboot.rom", "/usr/share/seabios/linuxboot_dma.bin",
+             "/usr/share/qemu/linuxboot_dma.bin")  # fmt: skip
+_LIST_IMPORTS = """
+import sys
+sys.path.append(sys.argv[1])
+import neargate.node.guest.agent, encodings.idna, encodings.ascii, encodings.latin_1
+for module in list(sys.modules.values()):
+    if getattr(module, "__file__", None): print(module.__file__)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestImage:
+    key: str
+    """Hash of everything that it was made of."""
+    kernel: Path
+    initramfs: Path
+    vmm_root: Path
+    """An EROFS file: the root of QEMU's own mount namespace."""
+
+
+def prepare(cache: Path) -> GuestImage:
+    """Find or make it. Raise DriverUnavailable with what to install. Takes seconds: call it on a thread."""
+    kernel, modules = _kernel()
+    guest, vmm = _guest_files(modules), _vmm_files()
+    key = _hash([kernel, *guest.values(), *vmm.values()], [*guest, *vmm])
+    directory = cache / key
+    image = GuestImage(key, directory / "vmlinuz", directory / "initramfs", directory / "vmm.erofs")
+    if directory.is_dir():
+        return image
+    started = time.monotonic()
+    log.info("making the guest image of the microvm tier", extra={"kernel": kernel.name, "files": len(guest)})
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".new") as scratch:
+        new = Path(scratch) / "image"
+        new.mkdir()
+        shutil.copyfile(kernel, new / "vmlinuz")
+        _initramfs(guest, modules, Path(scratch) / "guest", new / "initramfs")
+        _vmm_root(vmm, Path(scratch) / "vmm", new / "vmm.erofs")
+        try:
+            new.rename(directory)
+        except OSError:
+            if not directory.is_dir():  # else another daemon made the same meanwhile
+                raise
+    log.info("guest image made in %.1f s", time.monotonic() - started, extra={"directory": str(directory)})
+    return image
+
+
+def _kernel() -> tuple[Path, Path]:
+    """(vmlinuz, its modules), the newest."""
+    found = sorted(
+        (k for root in KERNELS for k in (root / "boot").glob("vmlinuz-*-cloud-amd64")),
+        key=lambda k: [int(n) for n in re.findall(r"\d+", k.name)],
+    )
+    for kernel in reversed(found):
+        release = kernel.name.removeprefix("vmlinuz-")
+        for prefix in ("lib/modules", "usr/lib/modules"):
+            modules = kernel.parents[1] / prefix / release
+            if modules.is_dir():
+                return kernel, modules
+    raise DriverUnavailable(
+        "microvm tier: no guest kernel here: run scripts/system-packages.sh microvm (it unpacks Debian's "
+        "linux-image-cloud-amd64), or install that package"
+    )
+
+
+# -- what goes in --------------------------------------------------------------------------------------
+
+
+def _guest_files(modules: Path) -> dict[str, Path]:
+    """Path in the guest -> file here."""
+    python = _python()
+    package = Path(neargate.__file__).parent
+    files: dict[str, Path] = {"usr/bin/python3": python, "bin/busybox": Path(_tool("busybox"))}
+    for tool in _TOOLS:
+        if not Path(tool).exists():
+            raise DriverUnavailable(f"microvm tier: {tool} is missing: apt-get install crun tini")
+        files[tool[1:]] = Path(tool)
+    programs = [python, Path(_TOOLS[0])]
+    for path in _imports(python, package.parent):
+        if path.suffix == ".so":
+            programs.append(path)
+        if path.is_relative_to(package):
+            files[f"agent/neargate/{path.relative_to(package)}"] = path
+        else:
+            files[str(path)[1:]] = path
+    for path in (library for program in programs for library in _libraries(program)):
+        files[str(path)[1:]] = path
+    for module in _module_order(modules):
+        files[f"modules/{module.name}"] = module
+    here = package / "node/guest"
+    return files | {"init": here / "init.sh", "init2": here / "init2.sh"}
+
+
+def _python() -> Path:
+    """Debian's, which has the most built in, or the one that runs this."""
+    system = Path("/usr/bin/python3")
+    if system.exists():
+        script = "import sys; print(sys.version_info >= (3, 11))"
+        done = subprocess.run([system, "-I", "-S", "-c", script], capture_output=True, text=True)
+        if done.stdout.strip() == "True":
+            return system.resolve()
+    return Path(os.path.realpath(sys.executable))
+
+
+def _imports(python: Path, packages: Path) -> list[Path]:
+    command = [str(python), "-I", "-S", "-B", "-c", _LIST_IMPORTS, str(packages)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise DriverUnavailable(f"microvm tier: {python} cannot run the guest's agent: {done.stderr.strip()}")
+    return sorted({Path(line) for line in done.stdout.splitlines() if line.startswith("/")})
+
+
+def _libraries(program: Path) -> list[Path]:
+    done = subprocess.run(["ldd", program], capture_output=True, text=True)
+    return [Path(word) for word in done.stdout.split() if word.startswith("/")]
+
+
+def _module_order(modules: Path) -> list[Path]:
+    by_name = {path.stem.replace("-", "_"): path for path in modules.rglob("*.ko")}
+    order: list[Path] = []
+
+    def add(name: str) -> None:
+        path = by_name.get(name)
+        if path is None:
+            return  # built into the kernel
+        found = re.search(rb"\0depends=([^\0]*)\0", path.read_bytes())
+        for dependency in (found[1].decode() if found else "").split(","):
+            if dependency:
+                add(dependency.replace("-", "_"))
+        if path not in order:
+            order.append(path)
+
+    for name in _MODULES:
+        add(name)
+    return order
+
+
+def _vmm_files() -> dict[str, Path]:
+    if not Path(QEMU).exists():
+        raise DriverUnavailable("microvm tier: QEMU is missing: apt-get install qemu-system-x86")
+    paths = [Path(QEMU), *_libraries(Path(QEMU))]
+    modules = sorted(Path("/usr/lib/x86_64-linux-gnu/qemu").glob("accel-tcg-x86_64.so"))
+    paths += [*modules, *(library for module in modules for library in _libraries(module))]
+    paths += [Path(path) for path in _FIRMWARE if Path(path).exists()]
+    return {str(path)[1:]: path for path in paths}
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path="/usr/bin:/bin")
+    if not found:
+        raise DriverUnavailable(f"microvm tier: {name} is missing: apt-get install busybox-static")
+    return found
+
+
+def _hash(contents: Iterable[Path], names: Iterable[str]) -> str:
+    found = hashlib.sha256("\n".join(names).encode())
+    for path in contents:
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    found.update(Path(__file__).read_bytes())
+    return found.hexdigest()[:32]
+
+
+# -- making --------------------------------------------------------------------------------------------
+
+
+def _stage(files: dict[str, Path], tree: Path) -> None:
+    for inside, path in files.items():
+        target = tree / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)  # follows links: the guest has files only
+
+
+def _initramfs(files: dict[str, Path], modules: Path, tree: Path, target: Path) -> None:
+    _stage(files, tree)
+    for name in ("proc", "sys", "dev", "run", "tmp", "new", "task", "images", "etc", "root", "sbin"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    (tree / "usr/lib/rehearsal").mkdir(parents=True)
+    shutil.copy(tree / "bin/busybox", tree / "usr/lib/rehearsal/busybox")
+    (tree / "bin/cp").symlink_to("busybox")
+    (tree / "modules/order").write_text("\n".join(m.name for m in _module_order(modules)))
+    (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (tree / "init").chmod(0o755)
+    # The agent must not compile itself in every boot.
+    compiler = [str(_python()), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command = [*compiler, "-s", str(tree), str(tree)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    with target.open("wb") as file:
+        cpio.write(tree, file)
+
+
+def _vmm_root(files: dict[str, Path], tree: Path, target: Path) -> None:
+    _stage(files, tree)
+    for name in ("proc", "dev", "old"):
+        (tree / name).mkdir()
+    subprocess.run(["mkfs.erofs", "-T0", "--all-root", target, tree], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,127 @@
+"""Templates: a guest of each size in use, booted once and frozen; every task's machine is a clone of one.
+
+Called by driver.py. They are made by a fork of the zygote (vmm/template.py) and kept in the driver's
+directory, by the hash of all that they depend on: guest image, size, accelerator, clock.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from neargate.model.sandbox import SandboxSpec
+from neargate.node.drivers.base import DriverError
+from neargate.node.drivers.microvm import clock
+from neargate.node.drivers.microvm.guest_image import GuestImage
+from neargate.node.drivers.microvm.vmm.machine import Size
+
+log = logging.getLogger(__name__)
+
+_GUEST_MIB, _STEP_MIB = 96, 256
+_UID = 3 << 30
+"""First user id of machines: beyond those of the process tier's users."""
+
+
+def size_of(spec: SandboxSpec) -> Size:
+    """The machine for a task: its processors, and its memory with the guest's own on top, in steps, so that
+    few templates serve many sizes. (The exact memory is the limit of the containers' group inside.)"""
+    wanted = -(-spec.memory // (1 << 20)) + _GUEST_MIB
+    return Size(cpus=max(1, -(-spec.cpu // 1024)), memory=-(-wanted // _STEP_MIB) * _STEP_MIB)
+
+
+def uid_of(name: str) -> int:
+    """The user that a machine's QEMU runs as: its own."""
+    return _UID + int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
+
+
+class Templates:
+    def __init__(
+        self,
+        root: Path,
+        image: GuestImage,
+        vmm_root: Path,
+        accelerator: str,
+        fork: Callable[[dict[str, object]], Awaitable[socket.socket]],
+    ) -> None:
+        """vmm_root -- where the zygote has mounted QEMU's root."""
+        self._root = root
+        self._image = image
+        self._vmm_root = vmm_root
+        self._accelerator = accelerator
+        self._fork = fork
+        self._making: dict[str, asyncio.Task[None]] = {}
+        self._tsc = clock.tsc_khz()
+
+    async def get(self, size: Size) -> dict[str, Any]:
+        """What vmm/ must know of the template for machines of a size; made now if it is not there yet."""
+        key = self._key(size)
+        directory = self._root / key
+        if not (directory / "about.json").exists():
+            task = self._making.get(key)
+            if task is None or task.done():
+                task = self._making[key] = asyncio.create_task(self._make(size, directory))
+            await asyncio.shield(task)
+        return self._about(size, directory)
+
+    def _key(self, size: Size) -> str:
+        parts = [self._image.key, size.cpus, size.memory, self._accelerator, self._tsc, os.uname().release]
+        return f"{self._image.key[:12]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
+
+    def _about(self, size: Size, directory: Path) -> dict[str, Any]:
+        return {
+            "directory": str(directory.resolve()),
+            "cpus": size.cpus,
+            "memory": size.memory,
+            "accelerator": self._accelerator,
+            "root": str(self._vmm_root.resolve()),
+            "kernel": str(self._image.kernel.resolve()),
+            "initramfs": str(self._image.initramfs.resolve()),
+            "tsc_khz": self._tsc,
+            "uid": uid_of(directory.name),
+        }
+
+    async def _make(self, size: Size, directory: Path) -> None:
+        started = time.monotonic()
+        what = f"{size.cpus} vCPU, {size.memory} MiB"
+        log.info("making a template of a microVM: booting a guest of %s by %s", what, self._accelerator)
+        new = directory.with_name(f".new-{directory.name}-{os.getpid()}")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True, mode=0o700)
+        try:
+            connection = await self._fork({"make": True, "template": self._about(size, new)})
+            answer = await _line(connection)
+            if answer.get("event") != "made":
+                raise DriverError(f"no template of a microVM of {what}: {answer.get('error', 'it ended')}")
+            new.rename(directory)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        log.info("template of %s made in %.1f s", what, time.monotonic() - started)
+
+    def prune(self) -> None:
+        """Remove what an older guest image left. (Running machines have their memory already.)"""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in self._root.iterdir():
+            if not path.name.startswith(self._image.key[:12]):
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def close(self) -> None:
+        tasks = [task for task in self._making.values() if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _line(connection: socket.socket) -> dict[str, Any]:
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
+    try:
+        found: dict[str, Any] = json.loads(await reader.readline() or b"{}")
+        return found
+    finally:
+        writer.close()

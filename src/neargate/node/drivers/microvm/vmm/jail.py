@@ -1,0 +1,74 @@
+"""Starts QEMU where it can do least: as a user that owns nothing, alone in namespaces of its own, its root a
+read-only file system with nothing but its own program and libraries. Called by launch.py.
+
+Its memory's descriptor is reached through a /proc that shows only itself. It dies with its supervisor.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+
+from neargate.node.shim import kernel
+
+_CLONE_NEWIPC, _CLONE_NEWUTS, _CLONE_NEWCGROUP = 0x08000000, 0x04000000, 0x02000000
+_PIVOT_ROOT = 155  # x86_64, as QEMU's machine is
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_THP_DISABLE = 1, 38, 41
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int) -> int:
+    """root -- a mount. inherited -- descriptor here -> there. output -- of what QEMU says. Raise OSError.
+
+    The caller's next children are in QEMU's process namespace: it may have no others.
+    """
+    kernel.unshare(kernel.CLONE_NEWPID)
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _become(argv, root, uid, inherited, output)
+    except BaseException as error:
+        os.write(2, f"cannot start QEMU: {error}\n".encode())
+    os._exit(126)
+
+
+def _become(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int) -> None:
+    _descriptors(inherited, output)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    kinds = _CLONE_NEWIPC | _CLONE_NEWUTS | _CLONE_NEWCGROUP
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kinds)
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    os.chdir(root)
+    if _libc.syscall(_PIVOT_ROOT, b".", b"old"):
+        raise OSError(ctypes.get_errno(), "pivot_root")
+    closed = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("proc", "/proc", "proc", closed, "subset=pid,hidepid=invisible")
+    kernel.umount("/old")
+    os.chdir("/")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Pages of two megabytes would triple what an idle machine's translated code holds.
+    _libc.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.execve(argv[0], argv, {"LC_ALL": "C"})
+
+
+def _descriptors(inherited: dict[int, int], output: int) -> None:
+    """0 to 2, and what is inherited, at their numbers; nothing else."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    above = 200
+    staged = {}
+    for at, (here, there) in enumerate([(null, 0), (output, 1), (output, 2), *inherited.items()]):
+        staged[above + at] = there
+        os.dup2(here, above + at)
+    os.closerange(3, above)
+    os.closerange(above + len(staged), 1024)
+    for here, there in staged.items():
+        os.dup2(here, there)
+    os.closerange(above, above + len(staged))

@@ -1,0 +1,144 @@
+"""Makes a virtual machine: a clone of a template, or a boot that is to become one.
+
+Called by supervisor.py and template.py. A clone's memory is the template's, mapped privately: pages are
+shared until they are written. The scratch disk was mounted when the template was frozen, so a clone
+begins with a copy of it as it was then (sparse: about a megabyte).
+"""
+
+import errno
+import os
+import socket
+import time
+from typing import Any
+
+from neargate.node.drivers.microvm.vmm import jail, machine, tap
+from neargate.node.drivers.microvm.vmm.qmp import Qmp, QmpError
+
+_PORT_BUFFER = 1 << 20
+_SEND = 1 << 30
+
+
+class LaunchError(Exception):
+    """The machine could not be made; the message says why."""
+
+
+class Vm:
+    def __init__(self, pid: int, output: int, port: socket.socket, qmp: Qmp, tap_name: str) -> None:
+        self.pid = pid
+        self.output = output
+        """Read end of what QEMU says (and, while a template boots, the guest's console)."""
+        self.port = port
+        self.qmp = qmp
+        self.tap = tap_name
+
+
+def clone(template: dict[str, Any], memory: int, setup: dict[str, Any]) -> Vm:
+    """memory -- descriptor of the template's. Raise LaunchError or OSError."""
+    scratch = _copy_of_scratch(f"{template['directory']}/scratch", setup["directory"])
+    made_tap = tap.make() if setup["networked"] else tap.make_apart()
+    vm = _launch(template, memory, scratch, made_tap, setup["uid"], None)
+    try:
+        state = f"{template['directory']}/state"
+        vm.qmp.ask(
+            "migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}]
+        )
+        vm.qmp.give("state", state, os.O_RDONLY)
+        vm.qmp.ask("migrate-incoming", uri="fd:state")
+        while (status := vm.qmp.ask("query-status")["status"]) == "inmigrate":
+            time.sleep(0.0005)
+        if status != "paused":
+            raise LaunchError(f"the template cannot be restored: {said(vm.output) or status}")
+        vm.qmp.ask("cont")
+    except QmpError as error:
+        raise LaunchError(f"the template cannot be restored: {said(vm.output) or error}") from None
+    return vm
+
+
+def boot(template: dict[str, Any], memory: int, scratch: int) -> Vm:
+    """Raise LaunchError or OSError."""
+    line = machine.kernel_command_line(template["tsc_khz"], template["accelerator"])
+    kernel, initramfs = (os.open(template[name], os.O_RDONLY) for name in ("kernel", "initramfs"))
+    extra = {kernel: 20, initramfs: 21}
+    arguments = ["-kernel", "/proc/self/fd/20", "-initrd", "/proc/self/fd/21", "-append", line]
+    try:
+        return _launch(template, memory, scratch, tap.make_apart(), template["uid"], arguments, extra)
+    finally:
+        for fd in extra:
+            os.close(fd)
+
+
+def _launch(
+    template: dict[str, Any],
+    memory: int,
+    scratch: int,
+    made_tap: tuple[int, str],
+    uid: int,
+    boot_arguments: list[str] | None,
+    extra: dict[int, int] | None = None,
+) -> Vm:
+    """Closes `scratch` and the tap's descriptor here."""
+    monitor, monitor_there = socket.socketpair()
+    port, port_there = socket.socketpair()
+    for end in (port, port_there):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PORT_BUFFER)
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    tap_fd, tap_name = made_tap
+    ends = machine.Ends(memory=10, monitor=11, port=12, scratch=13, tap=14)
+    inherited = {
+        memory: 10, monitor_there.fileno(): 11, port_there.fileno(): 12, scratch: 13, tap_fd: 14,
+    } | (extra or {})  # fmt: skip
+    size = machine.Size(template["cpus"], template["memory"])
+    argv = machine.command(size, ends, template["accelerator"], boot_arguments)
+    try:
+        pid = jail.start(argv, template["root"], uid, inherited, write)
+    finally:
+        for fd in (scratch, tap_fd, write):
+            os.close(fd)
+        monitor_there.close()
+        port_there.close()
+    try:
+        return Vm(pid, read, port, Qmp(monitor), tap_name)
+    except QmpError as error:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        raise LaunchError(f"QEMU does not start: {said(read) or error}") from None
+
+
+def said(output: int) -> str:
+    """The last that QEMU said."""
+    text = b""
+    try:
+        while data := os.read(output, 1 << 16):
+            text = (text + data)[-4096:]
+    except BlockingIOError:
+        pass
+    return text.decode(errors="replace").strip()
+
+
+def _copy_of_scratch(path: str, directory: str) -> int:
+    """Descriptor of a file without a name, so that nothing is left of it whatever happens."""
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        target = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        end = os.fstat(source).st_size
+        os.ftruncate(target, end)
+        copy_data(source, target, end)
+    finally:
+        os.close(source)
+    return target
+
+
+def copy_data(source: int, target: int, end: int) -> None:
+    """What a sparse file holds, to the same places."""
+    at = 0
+    while at < end:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no more data
+                return
+            raise
+        hole = os.lseek(source, at, os.SEEK_HOLE)
+        os.lseek(target, at, os.SEEK_SET)
+        while at < hole:
+            at += os.sendfile(target, source, at, min(hole - at, _SEND))

@@ -1,0 +1,91 @@
+"""QEMU's command line: pure. Called by launch.py.
+
+A template and its clones have the same devices, in the same places; they differ in what stands behind them.
+QEMU opens no path of the host: disks come as descriptors, the memory's is found in its own /proc.
+"""
+
+from dataclasses import dataclass
+
+QEMU = "/usr/bin/qemu-system-x86_64"
+SCRATCH_SLOT, IMAGE_SLOTS = 0, 11
+"""One container's image each: ECS knows ten containers to a task."""
+_SLOT_BYTES = 1 << 40
+"""What an image's slot looks like while nothing is in it."""
+_FIRST_BUS = 1  # interrupts of the first transport do not arrive with Debian 12's QEMU
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    cpus: int
+    memory: int
+    """MiB, of the whole machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Descriptors that QEMU inherits."""
+
+    memory: int
+    monitor: int
+    port: int
+    scratch: int
+    tap: int
+
+
+def command(size: Size, ends: Ends, accelerator: str, boot: list[str] | None) -> list[str]:
+    """boot -- `-kernel` and what goes with it, for a boot whose memory is to become a template; None for a
+    clone, which waits for its device state."""
+    share = "on" if boot else "off"
+    machine = "microvm,rtc=off,pcie=off,usb=off,ioapic2=on,x-option-roms=off,memory-backend=ram"
+    memory = f"memory-backend-file,id=ram,mem-path=/proc/self/fd/{ends.memory},size={size.memory}M"
+    arguments = [
+        QEMU, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+        "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        "-machine", machine, "-accel", _acceleration(accelerator), "-cpu", "max",
+        "-smp", str(size.cpus), "-m", f"{size.memory}M",
+        "-object", f"{memory},share={share}",
+        "-global", "virtio-mmio.force-legacy=false",
+        "-serial", "stdio" if boot else "null",
+        "-chardev", f"socket,id=monitor,fd={ends.monitor}", "-mon", "chardev=monitor,mode=control",
+        "-chardev", f"socket,id=port,fd={ends.port}",
+        *_device("virtio-serial-device,max_ports=2", 0),
+        "-device", "virtserialport,chardev=port,nr=1",
+        "-netdev", f"tap,id=net,fd={ends.tap}", *_device("virtio-net-device,netdev=net", 1),
+        *_disks(ends.scratch),
+    ]  # fmt: skip
+    return arguments + (boot if boot else ["-incoming", "defer"])
+
+
+def _device(what: str, place: int) -> list[str]:
+    return ["-device", f"{what},bus=virtio-mmio-bus.{_FIRST_BUS + place}"]
+
+
+def _disks(scratch: int) -> list[str]:
+    file = "file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.discard=unmap"
+    found = ["-add-fd", f"fd={scratch},set=0"]
+    found += ["-blockdev", f"driver=raw,node-name={slot_node(0)},discard=unmap,{file}"]
+    found += _device(f"virtio-blk-device,drive={slot_node(0)}", 2)
+    for slot in range(1, IMAGE_SLOTS + 1):
+        empty = f"file.driver=null-co,file.read-zeroes=on,file.size={_SLOT_BYTES}"
+        found += ["-blockdev", f"driver=raw,node-name={slot_node(slot)},read-only=on,{empty}"]
+        found += _device(f"virtio-blk-device,drive={slot_node(slot)}", 2 + slot)
+    return found
+
+
+def slot_node(slot: int) -> str:
+    return f"slot{slot}"
+
+
+def _acceleration(accelerator: str) -> str:
+    return "kvm" if accelerator == "kvm" else "tcg,thread=multi,tb-size=64"
+
+
+def kernel_command_line(tsc_khz: int, accelerator: str) -> str:
+    """Without the three about the clock, boots under software emulation hang when the machine is busy.
+    Mitigations are of no use there; expedited grace periods halve what namespaces and mounts wait for."""
+    clock = f"tsc_early_khz={tsc_khz} tsc=reliable no_timer_check"
+    more = "mitigations=off " if accelerator == "tcg" else ""
+    return (
+        f"console=ttyS0 quiet rdinit=/init panic=-1 {clock} {more}rcupdate.rcu_expedited=1 audit=0 "
+        "random.trust_cpu=on cgroup_no_v1=all"
+    )

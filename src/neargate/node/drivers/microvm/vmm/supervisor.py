@@ -1,0 +1,360 @@
+"""The supervisor of one virtual machine: owns QEMU, speaks with its guest, writes its logs.
+
+Forked by zygote.py; outlives the daemon, to which it is a shim (node/shim/main.py, whose loop and
+protocol these are). What a container needs is done by the guest's agent; here are only the disks, the
+spools and what is known of the end. It ends when QEMU does, leaving its record for the daemon to find, as
+a killed shim would.
+"""
+
+import os
+import select
+import socket
+import sys
+import time
+from typing import Any
+
+from neargate.node.drivers.microvm.vmm import launch, machine, tap, told
+from neargate.node.drivers.microvm.vmm import template as templates
+from neargate.node.drivers.microvm.vmm.logs import Log
+from neargate.node.drivers.microvm.vmm.qmp import QmpError
+from neargate.node.guest import frames
+from neargate.node.shim import birth, kernel
+from neargate.node.shim.main import VERSION, Shim
+from neargate.node.shim.peers import Peer
+
+_FRAME = 1 << 20
+_READ = 1 << 17
+_ENTROPY = 64
+_BIRTH_SECONDS = 60
+_LOOK_SECONDS = 0.02
+_GUEST_SECONDS = 10
+"""A guest that does not read its messages for so long is ended."""
+_QEMU_MEMORY = 192 << 20
+"""What QEMU may use beyond the machine's memory."""
+_QEMU_THREADS = 128
+_QEMU_CPU = 512
+"""CPU units for the machine's own devices, beyond the task's."""
+
+
+def run(connection: socket.socket, setup: dict[str, Any]) -> None:
+    """Own the machine of `setup` until it is destroyed. In the forked child."""
+    if setup.get("ready"):
+        return _wait_ready(connection, setup)
+    _own(connection, setup, None)
+
+
+def _wait_ready(connection: socket.socket, setup: dict[str, Any]) -> None:
+    """A clone kept ready: warmed, nameless, gone with the daemon. The next message says what it becomes."""
+    os.setsid()
+    kernel.set_name("neargate-ready")
+    peer = Peer(connection)
+    try:
+        vm = _clone(setup)
+        _send(vm, {"op": "rehearse"})
+        _hear(vm, "ready")
+    except (OSError, launch.LaunchError, frames.FrameError) as error:
+        peer.send({"event": "failed", "error": str(error)})
+        os._exit(1)
+    peer.send({"event": "ready", "pid": vm.pid})
+    connection.settimeout(None)
+    messages: list[dict[str, Any]] = []
+    while not messages and not peer.closed:
+        messages = peer.receive()
+    if not messages:
+        os._exit(0)  # QEMU goes with its parent
+    connection.settimeout(0.2)
+    _own(connection, messages[0]["setup"], vm)
+
+
+def _own(connection: socket.socket, setup: dict[str, Any], vm: launch.Vm | None) -> None:
+    supervisor = Supervisor(setup, vm)
+    try:
+        supervisor.open()
+    except (OSError, launch.LaunchError, QmpError, frames.FrameError) as error:
+        Peer(connection).send({"event": "failed", "error": str(error)})
+        supervisor.kill()
+        supervisor.unmake()
+        return
+    if not supervisor.add_peer(connection):
+        supervisor.kill()
+        supervisor.unmake()
+        return
+    supervisor.loop()
+
+
+def _clone(setup: dict[str, Any]) -> launch.Vm:
+    directory = setup["template"]["directory"]
+    return launch.clone(setup["template"], templates.MEMORIES[directory], setup)
+
+
+def _send(vm: launch.Vm, message: dict[str, Any]) -> None:
+    vm.port.sendall(frames.json_frame(message))
+
+
+def _hear(vm: launch.Vm, event: str) -> dict[str, Any]:
+    """Wait for the guest's `event`. Raise LaunchError."""
+    reader, deadline = frames.Reader(_FRAME), time.monotonic() + _BIRTH_SECONDS
+    while time.monotonic() < deadline:
+        if not select.select([vm.port], [], [], 0.5)[0]:
+            continue
+        data = vm.port.recv(_READ)
+        if not data:
+            raise launch.LaunchError(f"the virtual machine ended: {launch.said(vm.output)}")
+        for _kind, payload in reader.feed(data):
+            message = frames.message(payload)
+            if message.get("event") == "failed":
+                raise launch.LaunchError(str(message.get("error"))[:1000])
+            if message.get("event") == event:
+                return message
+    raise launch.LaunchError(f"the guest has said nothing for {_BIRTH_SECONDS} s")
+
+
+class Supervisor(Shim):
+    def __init__(self, setup: dict[str, Any], vm: launch.Vm | None) -> None:
+        super().__init__(setup)
+        self._vm = vm
+        self._reader = frames.Reader(_FRAME)
+        self._states: dict[str, Any] = {}
+        self._logs: dict[str, Log] = {}
+        self._slots: dict[str, int] = {}
+        """Image -> the disk slot that it is in."""
+        self._asked: dict[int, tuple[Peer | None, int, dict[str, Any]]] = {}
+        """What the guest has been asked: number -> (who asked, its number there, the request)."""
+        self._number = 0
+        self._runtime_ids: dict[str, str] = {}
+        self._quiet = False
+
+    @property
+    def vm(self) -> launch.Vm:
+        assert self._vm
+        return self._vm
+
+    # -- set-up ----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make the machine, and make it this sandbox. Raise OSError, LaunchError, QmpError, FrameError."""
+        setup = self.setup
+        birth.become_a_shim(setup)
+        kernel.set_name("neargate-vmm")
+        self._signals()
+        self.group.make()
+        memory = (setup["template"]["memory"] << 20) + _QEMU_MEMORY
+        self.group.limit(memory, _QEMU_THREADS, setup["cpu"])
+        birth.join_group(setup["instance"])
+        if self._vm is None:
+            self._vm = _clone(setup)
+        self.group.add(self.vm.pid, "vmm")
+        scratch_resized = self._resize_scratch()
+        if setup["interface"]:
+            wanted = setup["interface"]
+            tap.settle(self.vm.tap, wanted["names"], wanted["address"], wanted["gateway"])
+        born = {name: setup[name] for name in ("id", "hostname", "interface", "files", "shared_pid")}
+        born |= {name: setup[name] for name in ("memory", "pids", "cpu")}
+        born["scratch_resized"] = scratch_resized
+        entropy = os.urandom(_ENTROPY).hex()
+        _send(self.vm, {"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
+        _hear(self.vm, "states")
+        self.vm.port.settimeout(_GUEST_SECONDS)
+        self._listener = birth.listen(setup["directory"])
+        self.watch(self._listener.fileno(), self._accept)
+        self.watch(self.vm.port.fileno(), self._from_guest)
+        self.watch(self.vm.output, self._from_qemu)
+        self._persist()
+
+    def _resize_scratch(self) -> bool:
+        """A task that asked for more than the template has gets a disk of its own making."""
+        if self.setup["ephemeral_bytes"] <= templates.SCRATCH_BYTES:
+            return False
+        path = f"{self.setup['directory']}/scratch.new"
+        templates.make_scratch(path, self.setup["ephemeral_bytes"])
+        try:
+            self._put(machine.SCRATCH_SLOT, path, os.O_RDWR)
+        finally:
+            os.unlink(path)
+        return True
+
+    def _put(self, slot: int, path: str, flags: int) -> None:
+        """Put a file behind a disk slot. Raise OSError or QmpError."""
+        fd = os.open(path, flags | os.O_CLOEXEC)
+        try:
+            number = self.vm.qmp.ask("add-fd", fd)["fdset-id"]
+        finally:
+            os.close(fd)
+        readonly, node = flags == os.O_RDONLY, f"file{slot}-{number}"
+        self.vm.qmp.ask(
+            "blockdev-add", driver="file", node_name=node, filename=f"/dev/fdset/{number}",
+            read_only=readonly, locking="off", discard="ignore" if readonly else "unmap",
+        )  # fmt: skip
+        raw: dict[str, Any] = {"driver": "raw", "node-name": machine.slot_node(slot), "file": node}
+        raw |= {"read-only": readonly} | ({} if readonly else {"discard": "unmap"})
+        self.vm.qmp.ask("blockdev-reopen", options=[raw])
+
+    # -- the guest -------------------------------------------------------------------------------------
+
+    def _from_qemu(self, fd: int) -> None:
+        """Its complaints, into the shim's log, for a while: a guest can provoke any number."""
+        text = launch.said(fd)
+        if text and not self._quiet:
+            sys.stderr.write(f"qemu: {text}\n")
+            self._quiet = os.fstat(2).st_size > _FRAME
+
+    def _from_guest(self, _fd: int) -> None:
+        try:
+            data = self.vm.port.recv(_READ)
+        except OSError:
+            data = b""
+        if not data:
+            return self._died()
+        try:
+            for kind, payload in self._reader.feed(data):
+                if kind == frames.JSON:
+                    self._message(frames.message(payload))
+                else:
+                    self._logged(kind, payload)
+        except frames.FrameError as error:
+            sys.stderr.write(f"the guest does not keep to the protocol ({error}): it is ended\n")
+            self._died()
+
+    def _died(self) -> None:
+        """No machine, no sandbox: what is known stays in states.json for the daemon."""
+        self.kill()
+        for log in self._logs.values():
+            log.end()
+        sys.stderr.write(f"the virtual machine has ended: {launch.said(self.vm.output)}\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    def _ask(self, peer: Peer | None, request: dict[str, Any]) -> None:
+        self._number += 1
+        self._asked[self._number] = (peer, request.get("id", 0), request)
+        self._say({**request, "id": self._number})
+
+    def _message(self, message: dict[str, Any]) -> None:
+        if message.get("event") == "states":
+            names = self._runtime_ids
+            self._states = told.states(message.get("states"), names, names, self.vm.pid)
+            return self._changed()
+        peer, number, request = self._asked.pop(message.get("id", 0), (None, 0, {}))
+        if not request:
+            return
+        answer = told.answer(request["op"], message)
+        if request["op"] == "start" and "ok" in answer:
+            self._open_log(request)
+            self._hold_to_quota()
+        if peer:
+            peer.send({"id": number, **answer})
+
+    def _hold_to_quota(self) -> None:
+        """The guest holds its containers to the task's processors; this holds the guest, after its start."""
+        if not self._quota_set:
+            self.group.quota(self.setup["cpu"] + _QEMU_CPU)
+            self._quota_set = True
+
+    # -- logs ------------------------------------------------------------------------------------------
+
+    def _open_log(self, request: dict[str, Any]) -> None:
+        name, wanted = request["name"], request["log"]
+        if wanted is None:
+            return
+        limit, blocking = wanted["max_buffer_bytes"], wanted["blocking"]
+        if name in self._logs:
+            self._logs[name].begin(limit, blocking)
+        else:
+            self._logs[name] = Log(f"{self.setup['directory']}/spool/{name}", limit, blocking)
+
+    def _logged(self, kind: int, payload: bytes) -> None:
+        name, stream, data = frames.log_parts(payload)
+        log = self._logs.get(name)
+        if log is None or stream not in (1, 2):
+            return
+        self._took(name, log.take(kind, stream, data))
+        if log.waits and not self.timers:
+            self.timers.append((time.monotonic() + _LOOK_SECONDS, self._look))
+
+    def _took(self, name: str, count: int) -> None:
+        if count:
+            self._say({"op": "taken", "container": name, "bytes": count})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        try:
+            _send(self.vm, message)
+        except OSError:
+            self._died()
+
+    def _look(self) -> None:
+        """Is there room in the spools again?"""
+        for name, log in self._logs.items():
+            self._took(name, log.advance())
+        if any(log.waits for log in self._logs.values()):
+            self.timers.append((time.monotonic() + _LOOK_SECONDS, self._look))
+
+    # -- requests --------------------------------------------------------------------------------------
+
+    def _told(self) -> dict[str, Any]:
+        return {"event": "states", "version": VERSION, "id": self.setup["id"], "states": self._states}
+
+    def _answer(self, peer: Peer, request: dict[str, Any]) -> None:
+        match request["op"]:
+            case "start":
+                self._begin(peer, request)
+            case "signal" | "exec" | "usage":
+                self._ask(peer, request)
+            case "destroy":
+                self._destroy()
+                peer.send({"id": request["id"], "ok": {}})
+                self._leave()
+            case other:
+                peer.send({"id": request["id"], "error": f"no such operation: {other}"})
+
+    def _begin(self, peer: Peer, request: dict[str, Any]) -> None:
+        image = request["image"]
+        slot = self._slots.get(image, len(self._slots) + 1)
+        if slot > machine.IMAGE_SLOTS:
+            return peer.send({"id": request["id"], "error": f"more than {machine.IMAGE_SLOTS} images"})
+        if image not in self._slots:
+            try:
+                self._put(slot, image, os.O_RDONLY)
+            except (OSError, QmpError) as error:
+                return peer.send({"id": request["id"], "error": f"image: {error}"})
+            self._slots[image] = slot
+        self._runtime_ids[request["name"]] = request["runtime_id"]
+        self._ask(peer, {**request, "image": "", "slot": slot})
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        if self._vm and self._vm.pid:
+            os.kill(self._vm.pid, 9)
+            os.waitpid(self._vm.pid, 0)
+            self._vm.pid = 0
+
+    def _reap(self, fd: int) -> None:
+        """QEMU is the only child."""
+        try:
+            os.read(fd, 4096)
+        except BlockingIOError:
+            pass
+        if self.vm.pid and os.waitpid(self.vm.pid, os.WNOHANG)[0]:
+            self.vm.pid = 0
+            self._died()
+
+    def _destroy(self) -> None:
+        self.kill()
+        self._drain_port()
+        for log in self._logs.values():
+            log.end()
+        self._remove_group()
+        self._clear()
+
+    def _drain_port(self) -> None:
+        """What the guest had sent before its end."""
+        self.vm.port.setblocking(False)
+        try:
+            while data := self.vm.port.recv(_READ):
+                for kind, payload in self._reader.feed(data):
+                    if kind != frames.JSON:
+                        name, stream, rest = frames.log_parts(payload)
+                        if name in self._logs and stream in (1, 2):
+                            self._logs[name].take(kind, stream, rest)
+        except (OSError, frames.FrameError):
+            return

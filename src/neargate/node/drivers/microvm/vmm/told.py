@@ -1,0 +1,70 @@
+"""What a guest says about its containers, checked: it is hostile, and the daemon believes its supervisor.
+
+Pure. Called by supervisor.py.
+"""
+
+from collections.abc import Container
+from typing import Any
+
+_OUTPUT = 2 * 4096
+_TEXT = 4096
+_NUMBERS = ("cpu_seconds", "memory_bytes", "memory_peak_bytes", "pids")
+
+
+def states(told: object, known: Container[str], runtime_ids: dict[str, str], pid: int) -> dict[str, Any]:
+    """States of the containers that were asked for; their process is the machine's, as nobody here can see
+    theirs."""
+    found: dict[str, Any] = {}
+    for name, state in told.items() if isinstance(told, dict) else ():
+        if name in known and isinstance(state, dict):
+            found[name] = _state(name, state, runtime_ids[name], pid)
+    return found
+
+
+def _state(name: str, told: dict[str, Any], runtime_id: str, pid: int) -> dict[str, Any]:
+    running = told.get("running") is True
+    code = told.get("exit_code")
+    return {
+        "name": name,
+        "runtime_id": runtime_id,
+        "running": running,
+        "pid": pid if running else None,
+        "started_at": _number(told.get("started_at")),
+        "stopped_at": _number(told.get("stopped_at")),
+        "exit_code": code & 0xFF if isinstance(code, int) and not running else None,
+        "oom_killed": told.get("oom_killed") is True,
+        "restarts": int(_number(told.get("restarts")) or 0),
+    }
+
+
+def answer(op: str, message: dict[str, Any]) -> dict[str, Any]:
+    """{"error"} or {"ok"} of the answer to one request."""
+    if "error" in message:
+        return {"error": str(message["error"])[:_TEXT]}
+    ok = message.get("ok")
+    ok = ok if isinstance(ok, dict) else {}
+    match op:
+        case "exec":
+            output = ok.get("output")
+            code = ok.get("exit_code")
+            return {"ok": {
+                "exit_code": code & 0xFF if isinstance(code, int) else 255,
+                "output": _hex(output), "timed_out": ok.get("timed_out") is True,
+            }}  # fmt: skip
+        case "usage":
+            return {"ok": {name: _number(ok.get(name)) or 0 for name in _NUMBERS}}
+    return {"ok": {}}
+
+
+def _hex(text: object) -> str:
+    try:
+        return bytes.fromhex(str(text)[:_OUTPUT]).hex()
+    except ValueError:
+        return ""
+
+
+def _number(value: object) -> float | None:
+    """Finite, not negative, and of a size that any clock or counter has."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value < 1 << 60 else None

@@ -1,0 +1,133 @@
+"""The guest's agent: a shim (node/shim/main.py) that speaks through the virtual machine's serial port.
+
+Started by `init` as the machine's first process. It gets ready, says so (there a template is frozen), waits
+for the message that says which sandbox this machine is, and then keeps its containers like any shim.
+"""
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from neargate.node.guest import identity, rehearsal
+from neargate.node.guest.disks import Disks
+from neargate.node.guest.port import Output, Port
+from neargate.node.shim import birth, files, kernel
+from neargate.node.shim.container import Container
+from neargate.node.shim.main import Shim
+
+DIRECTORY, IMAGES = "/task", "/images"
+CGROUP = "neargate/task"
+RUNTIME = ("/usr/bin/crun", "--cgroup-manager=cgroupfs")
+SCRATCH = 0
+"""Slot of the scratch disk; images have the others."""
+
+
+class GuestContainer(Container):
+    port: Port
+
+    def open_writer(self, limit: int, blocking: bool) -> Output:
+        return Output(self.port, self.name)
+
+
+class Guest(Shim):
+    def __init__(self, port: Port, disks: Disks) -> None:
+        super().__init__({"cgroup": CGROUP, "v2": True, "directory": DIRECTORY})
+        self._port = port
+        self._disks = disks
+
+    def new_container(self, name: str) -> Container:
+        container = GuestContainer(self.setup, name)
+        container.port = self._port
+        return container
+
+    def wait_to_be_born(self) -> None:
+        """A template is frozen in here, and a clone goes on from here."""
+        self._port.send({"event": "ready"})
+        while True:
+            for message in self._port.receive():
+                if message["op"] == "rehearse":  # a clone that is kept ready
+                    rehearsal.run()
+                    self._port.send({"event": "ready"})
+                else:
+                    return self._be_born(message)
+
+    def _be_born(self, born: dict[str, Any]) -> None:
+        try:
+            self.setup.update(born["setup"])
+            identity.take(born)
+            self._make()
+        except OSError as error:
+            self._port.send({"event": "failed", "error": f"guest: {error}"})
+            return
+        self._peers[self._port.fd] = self._port
+        self.watch(self._port.fd, self._receive)
+        self._port.send(self._told())
+
+    def prepare(self) -> None:
+        """All that can be made before it is known which sandbox this is."""
+        self._signals()
+        self.group.make()
+        self._mount_scratch()
+        self.setup |= {"uid_base": 0, "runtime": list(RUNTIME), "user_namespace": -1, "stage": ""}
+
+    def _mount_scratch(self) -> None:
+        kernel.mount(self._disks.device(SCRATCH), DIRECTORY, "ext4", kernel.MS_NOSUID | kernel.MS_NODEV)
+
+    def _make(self) -> None:
+        setup = self.setup
+        if setup["scratch_resized"]:
+            kernel.umount(DIRECTORY, 0)
+            self._disks.probe_again(SCRATCH)
+            self._mount_scratch()
+        self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
+        for name, text in setup["files"].items():
+            files.write(f"{DIRECTORY}/{name}", text)
+        if setup["shared_pid"]:
+            self._pause = birth.pid_namespace(-1)
+
+    def _persist(self) -> None:
+        """The supervisor keeps the states: what is in here goes with the machine."""
+
+    def _answer(self, peer: Any, request: dict[str, Any]) -> None:
+        if request["op"] == "taken":
+            container = self.containers.get(request["container"])
+            if container and isinstance(container.writer, Output):
+                container.writer.taken(request["bytes"])
+            return
+        super()._answer(peer, request)
+
+    def _start(self, request: dict[str, Any], done: Callable[..., None]) -> None:
+        try:
+            request["image"] = self._disks.device(request["slot"])
+        except (OSError, IndexError) as error:
+            return done(f"the image's disk does not appear: {error}")
+        request["lower"] = f"{IMAGES}/{request['slot']}"
+        super()._start(request, done)
+
+
+def main() -> None:
+    kernel.set_name("neargate-agent")
+    os.environ.update({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"})
+    os.umask(0o022)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    kernel.become_subreaper()
+    rehearsal.run()
+    guest = Guest(Port(), Disks())
+    guest.prepare()
+    gc.collect()
+    gc.freeze()
+    guest.wait_to_be_born()
+    guest.loop()
+
+
+def run() -> None:
+    """As the first process: an end of it is an end of the machine, so its cause is said on the console."""
+    try:
+        main()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+        raise

@@ -1,0 +1,83 @@
+"""The protocol of the serial port between a virtual machine and its supervisor: framed messages.
+
+Used on both sides (node/guest/agent.py, drivers/microvm/vmm). FRAME = kind, payload length; then the payload.
+JSON frames are the messages of node/shim/main.py's protocol and a few more:
+
+    supervisor -> guest   {"op": "born", "setup", "entropy", "time"}    the first, to a clone or a fresh boot
+                          {"op": "taken", "container", "bytes"}         log bytes that the spool has taken
+    guest -> supervisor   {"event": "ready"}                            booted; a template is frozen here
+
+A LOG frame carries what a container wrote: LOG_HEAD = stream, length of the container's name; the name; the
+bytes. A guest is hostile: the supervisor bounds what it takes (`Reader.limit`) and checks each field.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+FRAME = struct.Struct("<BI")
+LOG_HEAD = struct.Struct("<BB")
+JSON, LOG, CLOSED, FINISHED = 1, 2, 3, 4
+"""CLOSED: one stream has ended. FINISHED: all of them have. Both have a LOG frame's payload without bytes."""
+WINDOW = 128 * 1024
+"""Log bytes of one container that may be on their way."""
+
+
+class FrameError(Exception):
+    """The other side does not keep to the protocol."""
+
+
+def json_frame(message: dict[str, Any]) -> bytes:
+    data = json.dumps(message).encode()
+    return FRAME.pack(JSON, len(data)) + data
+
+
+def log_frame(kind: int, container: str, stream: int, data: bytes = b"") -> bytes:
+    name = container.encode()
+    head = LOG_HEAD.pack(stream, len(name)) + name
+    return FRAME.pack(kind, len(head) + len(data)) + head + data
+
+
+def log_parts(payload: bytes) -> tuple[str, int, bytes]:
+    """(container, stream, bytes). Raise FrameError."""
+    if len(payload) < LOG_HEAD.size:
+        raise FrameError("a log frame is too short")
+    stream, length = LOG_HEAD.unpack_from(payload)
+    end = LOG_HEAD.size + length
+    if len(payload) < end:
+        raise FrameError("a log frame is too short")
+    return payload[LOG_HEAD.size : end].decode(errors="replace"), stream, payload[end:]
+
+
+class Reader:
+    """Puts frames together out of the bytes that come."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """(kind, payload) of each frame that is whole. Raise FrameError on one beyond the limit."""
+        buffer, at = self._buffer + data, 0
+        while len(buffer) - at >= FRAME.size:
+            kind, length = FRAME.unpack_from(buffer, at)
+            if length > self._limit:
+                self._buffer = b""
+                raise FrameError(f"a frame of {length} bytes: at most {self._limit} are taken")
+            if len(buffer) - at - FRAME.size < length:
+                break
+            at += FRAME.size + length
+            yield kind, buffer[at - length : at]
+        self._buffer = buffer[at:]
+
+
+def message(payload: bytes) -> dict[str, Any]:
+    """Raise FrameError on anything but a JSON object."""
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise FrameError("a frame is not a JSON object")
+    return found
