@@ -57,6 +57,7 @@ def prepare(daemon: RealDaemon, layout: Path) -> tuple[str, dict[str, Any]]:
         networkMode="awsvpc",
         cpu="256",
         memory="512",
+        executionRoleArn="arn:aws:iam::000000000000:role/execution",
         containerDefinitions=[{"name": "main", "image": image, "stopTimeout": 2}],
     )["taskDefinition"]["taskDefinitionArn"]
     subnet = daemon.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
