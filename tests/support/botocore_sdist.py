@@ -6,7 +6,6 @@ Downloaded once per machine with pip, its hash checked, and kept in the user's c
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -53,8 +52,7 @@ def _fetch(cache: Path, place: Path) -> None:
             members = [member for member in tar if member.name.startswith(_WANTED)]
             tar.extractall(directory / "unpacked", members, filter="data")
         place.parent.mkdir(exist_ok=True)
-        shutil.move(directory / "unpacked" / _NAME, place.parent / f"{_NAME}.new")
-        (place.parent / f"{_NAME}.new").rename(place)
+        (directory / "unpacked" / _NAME).rename(place)  # Whole or not at all, should this be interrupted.
 
 
 def _download(directory: Path) -> Path:
