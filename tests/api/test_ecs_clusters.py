@@ -81,6 +81,15 @@ STRATEGY = "defaultCapacityProviderStrategy"
         ({"tags": [{"value": "x"}]}, "Tag key must not be null or empty."),
         ({"tags": [{"key": str(i)} for i in range(51)]}, "The maximum number of tags per resource is 50."),
         ({"tags": [{"key": "\ud800"}]}, "The request holds text or numbers out of range."),
+        (
+            {"configuration": {"executeCommandConfiguration": {"logConfiguration": {"s3BucketName": "b"}}}},
+            "You must set logging to 'OVERRIDE' when you supply a log configuration.",
+        ),
+        (
+            {"configuration": {"executeCommandConfiguration": {"logging": "OVERRIDE"}}},
+            "A CloudWatch log group name or S3 bucket name must be specified when overriding the default log"
+            " configuration.",
+        ),
         ({"capacityProviders": ["mine"]}, "The specified capacity provider 'mine' was not found."),
         ({STRATEGY: [{"capacityProvider": "FARGATE", "weight": 1}]},
          "The specified capacity provider strategy cannot contain a capacity provider that is not associated"

@@ -127,12 +127,12 @@ def override(**members: Any) -> dict[str, Any]:
         (
             {"placementStrategy": [{"type": "random"}]},
             INVALID,
-            "placementStrategy is not supported with launch type FARGATE.",
+            "Placement strategies are not supported with FARGATE launch type.",
         ),
         (
             {"placementConstraints": [{"type": "distinctInstance"}]},
             INVALID,
-            "placementConstraints is not supported with launch type FARGATE.",
+            "Placement constraints are not supported with FARGATE launch type.",
         ),
         (
             {"enableExecuteCommand": True},

@@ -173,13 +173,23 @@ async def test_deregister_refuses(ecs: Ecs) -> None:
 async def test_delete_takes_what_is_inactive(ecs: Ecs) -> None:
     await register(ecs, "web", "web")
     await ecs.deregister_task_definition(taskDefinition="web:2")
-    answer = await ecs.delete_task_definitions(taskDefinitions=["web:1", "web:2", "web:2", "web:3"])
+    elsewhere = "arn:aws:ecs:eu-west-1:123456789012:task-definition/web:2"
+    asked = ["web:1", "web:2", "web:2", "web:3", "web", "web:x", "a b:1", elsewhere]
+    answer = await ecs.delete_task_definitions(taskDefinitions=asked)
     (deleted,) = answer["taskDefinitions"]
     assert (deleted["revision"], deleted["status"]) == (2, "DELETE_IN_PROGRESS")
     assert deleted["deleteRequestedAt"] == ecs.clock.now()
+    active = (
+        "The specified task definition is still in ACTIVE status. Please deregister the target and try again."
+    )
+    missing = "The specified task definition does not exist. Specify a valid account, family, revision and try again."
+    invalid = (
+        "The specified task definition identifier is invalid. Specify a valid name or ARN and try again."
+    )
     assert [(f["arn"], f["reason"]) for f in answer["failures"]] == [
-        (arn("web", 1), "The specified task definition is still in ACTIVE status."),
-        ("web:3", "MISSING"),
+        ("web:1", active),
+        ("web:3", missing),
+        *((text, invalid) for text in asked[4:]),
     ]
     with refused(*GONE):
         await ecs.describe_task_definition(taskDefinition="web:2")
@@ -188,12 +198,12 @@ async def test_delete_takes_what_is_inactive(ecs: Ecs) -> None:
 
 
 async def test_delete_refuses(ecs: Ecs) -> None:
-    with refused(INVALID, "Task definitions cannot be empty."):
+    with refused(INVALID, "Size of TaskDefinition references list must be greater than 0"):
         await ecs.delete_task_definitions(taskDefinitions=[])
-    with refused(INVALID, "Task definitions can have at most 10 items."):
+    with refused(INVALID, "Size of TaskDefinition references list cannot exceed 10"):
         await ecs.delete_task_definitions(taskDefinitions=[f"web:{i}" for i in range(1, 12)])
-    with refused(*UNREVISED):
-        await ecs.delete_task_definitions(taskDefinitions=["web"])
+    with refused(INVALID, "The request holds text or numbers out of range."):
+        await ecs.delete_task_definitions(taskDefinitions=["\ud800"])
 
 
 async def test_what_tasks_use_is_deleted_with_the_last_of_them(ecs: Ecs) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from neargate.kit.errors import ApiError
 from neargate.model import sizes
 from neargate.model.definition_attributes import required_attributes
-from neargate.model.definition_containers import check_containers, normalise_container
+from neargate.model.definition_containers import check_containers, normalise_container, refuse
 from neargate.model.definition_fargate import check_fargate
 from neargate.model.definition_logs import check_logs
 from neargate.model.definition_network import check_network
@@ -30,7 +30,6 @@ _COPIED = (
     "pidMode",
     "ipcMode",
     "proxyConfiguration",
-    "inferenceAccelerators",
     "ephemeralStorage",
     "runtimePlatform",
     "enableFaultInjection",
@@ -46,10 +45,14 @@ def normalise(params: Mapping[str, Any], *, large: bool = False) -> Json:
     """
     _check_family(params["family"])
     _check_size(params)
+    if params.get("inferenceAccelerators"):
+        refuse("Unsupported field 'inferenceAccelerators'")
     body = _normalised(params)
     wanted: list[str] = body.get("requiresCompatibilities", [])
     if "FARGATE" in wanted:
         check_fargate(body, large=large)
+    elif wanted and "ephemeralStorage" in body:
+        refuse("Tasks using the EC2 launch type do not support EphemeralStorage")
     _check_any(body)
     fargate = "FARGATE" in wanted or _runs_on_fargate(body, large)
     body["requiresAttributes"] = [{"name": name} for name in required_attributes(body)]

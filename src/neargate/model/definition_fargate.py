@@ -65,8 +65,6 @@ def _check_task(body: Json, large: bool) -> None:
             f"Tasks using the Fargate launch type do not support pidMode '{body['pidMode']}'."
             " The supported value for pidMode is 'task'."
         )
-    if "inferenceAccelerators" in body:
-        refuse(_UNSUPPORTED.format("inferenceAccelerators"))
     if body.get("trustedExecutionConfiguration", {}).get("isolationMode", "SHARED") != "SHARED":
         refuse(_UNSUPPORTED.format("trustedExecutionConfiguration"))
 

@@ -19,6 +19,12 @@ _NOT_WITH_AWSVPC = {
     "disableNetworking": "Disable Networking is not supported on container when networkMode=awsvpc",
 }
 
+_PROXY_NEEDS = {
+    "ProxyIngressPort": "Ingress port",
+    "ProxyEgressPort": "Egress port",
+    "AppPorts": "Application ports",
+}
+
 
 def check_network(body: Json) -> None:
     if body.get("networkMode") == "awsvpc":
@@ -29,6 +35,21 @@ def check_network(body: Json) -> None:
     for container in body["containerDefinitions"]:
         _check_mappings(container, body.get("networkMode"))
     _check_unique(body)
+    if "proxyConfiguration" in body:
+        _check_proxy(body)
+
+
+def _check_proxy(body: Json) -> None:
+    """App Mesh's proxy: one of the containers, and the ports that it needs to know."""
+    proxy = body["proxyConfiguration"]
+    if body.get("networkMode") != "awsvpc":
+        refuse("APPMESH proxy configuration is only supported in networkMode=awsvpc")
+    if all(container["name"] != proxy["containerName"] for container in body["containerDefinitions"]):
+        refuse(f"Proxy container [{proxy['containerName'][:300]}] does not exist")
+    given = {item.get("name") for item in proxy.get("properties", ()) if item.get("value")}
+    for name, what in _PROXY_NEEDS.items():
+        if name not in given:
+            refuse(f"{what} not found")
 
 
 def _check_mappings(container: Json, mode: str | None) -> None:
@@ -47,7 +68,7 @@ def _check_mappings(container: Json, mode: str | None) -> None:
             refuse(f"Invalid host port {port['hostPort']}: it must be between 0 and 65535.")
         if span is not None:
             ranges += 1
-            port_range(span)
+            port_range(container["name"], span)
             if port.get("hostPort"):
                 refuse("cannot specify both single port and port range")
         if port.get("name") is not None and not _PORT_NAME.fullmatch(port["name"]):
@@ -61,11 +82,11 @@ def _check_mappings(container: Json, mode: str | None) -> None:
         refuse(f"The maximum number of port ranges per container is {_MAX_RANGES}")
 
 
-def port_range(text: str) -> tuple[int, int]:
+def port_range(container: str, text: str) -> tuple[int, int]:
     """First and last port of `8000-8010`. Raises ClientException."""
     match = _RANGE.fullmatch(text)
     if match is None or not 1 <= int(match[1]) < int(match[2]) <= 65535:
-        refuse(f"Invalid container port range '{text[:100]}'.")
+        refuse(f"Invalid 'containerPortRange' setting for container '{container}'.")
     return int(match[1]), int(match[2])
 
 
@@ -81,7 +102,7 @@ def _check_unique(body: Json) -> None:
             if port.get("name"):
                 names.add(port["name"])
             span = port.get("containerPortRange")
-            low, high = port_range(span) if span else (port["containerPort"],) * 2
+            low, high = port_range(container["name"], span) if span else (port["containerPort"],) * 2
             place = "" if shared else container["name"]
             for other, protocol, first, last in taken:
                 if (other, protocol) == (place, port["protocol"]) and low <= last and first <= high:

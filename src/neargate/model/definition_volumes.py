@@ -54,6 +54,8 @@ def check_volumes(body: Json) -> None:
 def _check_efs(efs: Json) -> None:
     access = efs.get("authorizationConfig", {})
     encrypted = efs.get("transitEncryption") == "ENABLED"
+    if efs.get("transitEncryptionPort") is not None and not encrypted:
+        refuse("TransitEncryptionPort requires that TransitEncryption is enabled")
     if access.get("iam") == "ENABLED" and not encrypted:
         refuse("EFS IAM authorization requires TransitEncryption to be enabled")
     if access.get("accessPointId"):
@@ -61,8 +63,7 @@ def _check_efs(efs: Json) -> None:
             refuse("EFS access points require TransitEncryption to be enabled")
         if efs["rootDirectory"] != "/":
             refuse(
-                "When using an EFS access point, the root directory must either be set to '/' or not be"
-                " specified"
+                'When using an EFS access point, the root directory must either be set to "/" or be omitted'
             )
 
 

@@ -229,6 +229,12 @@ def test_sizes_as_docker_writes_them(text: str, size: int | None) -> None:
     assert parse_size(text) == size
 
 
+PROXY = {
+    "containerName": "web-app",
+    "properties": [
+        {"name": name, "value": "1"} for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts")
+    ],
+}
 EFS = {"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}
 
 
@@ -246,7 +252,7 @@ EFS = {"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}
         ),
         (definition(container(credentialSpecs=["x:y"])), "container 'web-app' has credentialSpecs"),
         (definition(volumes=[EFS]), "volume 'v': efsVolumeConfiguration is not available"),
-        (definition(proxyConfiguration={"containerName": "web-app"}), "proxyConfiguration"),
+        (definition(proxyConfiguration=PROXY), "proxyConfiguration"),
     ],
 )
 def test_what_this_version_cannot_make_real_says_so(params: dict[str, Any], message: str) -> None:

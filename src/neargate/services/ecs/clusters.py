@@ -66,6 +66,7 @@ async def create_cluster(call: Call, params: Params) -> Result:
     tags = names.read_tags(params.get("tags"))
     providers = check_providers(params.get("capacityProviders") or ())
     strategy = check_strategy(params.get("defaultCapacityProviderStrategy") or (), providers)
+    configuration = _read_configuration(params.get("configuration"))
 
     def body(tx: Tx) -> Result:
         existing = tx.get(CLUSTER, arn)
@@ -75,7 +76,7 @@ async def create_cluster(call: Call, params: Params) -> Result:
             arn=arn,
             name=name,
             settings=settings or {"containerInsights": account_settings.value(tx, call, "containerInsights")},
-            configuration=params.get("configuration") or {},
+            configuration=configuration,
             service_connect_defaults=_namespace(params.get("serviceConnectDefaults")),
             capacity_providers=providers,
             default_strategy=strategy,
@@ -120,6 +121,21 @@ def _read_settings(given: Sequence[Mapping[str, Any]] | None) -> dict[str, str]:
             )
         settings[name] = value
     return settings
+
+
+def _read_configuration(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    command = (given or {}).get("executeCommandConfiguration") or {}
+    own = command.get("logConfiguration")
+    if own and command.get("logging") != "OVERRIDE":
+        raise names.invalid("You must set logging to 'OVERRIDE' when you supply a log configuration.")
+    if command.get("logging") == "OVERRIDE" and not any(
+        (own or {}).get(name) for name in ("cloudWatchLogGroupName", "s3BucketName")
+    ):
+        raise names.invalid(
+            "A CloudWatch log group name or S3 bucket name must be specified when overriding the default log"
+            " configuration."
+        )
+    return dict(given or {})
 
 
 def _namespace(given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -170,7 +186,7 @@ async def update_cluster(call: Call, params: Params) -> Result:
     settings = _read_settings(params.get("settings"))
     changed: dict[str, Any] = {}
     if params.get("configuration"):
-        changed["configuration"] = params["configuration"]
+        changed["configuration"] = _read_configuration(params["configuration"])
     if params.get("serviceConnectDefaults"):
         changed["service_connect_defaults"] = _namespace(params["serviceConnectDefaults"])
 

@@ -47,9 +47,9 @@ def read_request(params: Params, scope: Scope) -> Request:
     if launch_type and strategy:
         raise names.invalid("Specifying both a launch type and capacity provider strategy is not supported")
     _check_texts(params)
-    for member in ("placementConstraints", "placementStrategy"):
+    for member, what in (("placementConstraints", "constraints"), ("placementStrategy", "strategies")):
         if params.get(member) and launch_type not in ("EC2", "EXTERNAL", "MANAGED_INSTANCES"):
-            raise names.invalid(f"{member} is not supported with launch type FARGATE.")
+            raise names.invalid(f"Placement {what} are not supported with FARGATE launch type.")
     if params.get("propagateTags") == "SERVICE":
         raise names.invalid("propagateTags SERVICE is only supported for tasks of a service.")
     if params.get("volumeConfigurations"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from neargate.kit.errors import ApiError
 from neargate.model.definition import normalise
 from neargate.model.task import Family, TaskDefinition
 from neargate.services.call import Call, Params, Result
@@ -102,28 +103,44 @@ async def delete_task_definitions(call: Call, params: Params) -> Result:
     """INACTIVE revisions become DELETE_IN_PROGRESS, and go at once if no task that is remembered has them."""
     asked = list(dict.fromkeys(params["taskDefinitions"]))
     if not asked:
-        raise names.invalid("Task definitions cannot be empty.")
+        raise names.invalid("Size of TaskDefinition references list must be greater than 0")
     if len(asked) > _MAX_DELETED:
-        raise names.invalid(f"Task definitions can have at most {_MAX_DELETED} items.")
-    for text in asked:
-        if names.definition_name(text, call.scope)[1] is None:
-            raise names.invalid("Task definition must have a revision: family:revision or an ARN.")
+        raise names.invalid(f"Size of TaskDefinition references list cannot exceed {_MAX_DELETED}")
+    names.storable(params)
 
     def body(tx: Tx) -> Result:
         deleted: list[dict[str, Any]] = []
         failures: list[dict[str, Any]] = []
         for text in asked:
-            record = names.find_definition(tx, call.scope, text)
-            if record is None:
-                failures.append(names.missing(text))
-            elif record.status == "ACTIVE":
-                reason = "The specified task definition is still in ACTIVE status."
-                failures.append({"arn": record.arn, "reason": reason, "detail": "Deregister it first."})
+            found = _deletable(tx, call, text)
+            if isinstance(found, TaskDefinition):
+                deleted.append(render.definition(_delete(tx, call, found)))
             else:
-                deleted.append(render.definition(_delete(tx, call, record)))
+                failures.append({"arn": text, "reason": found})
         return {"taskDefinitions": deleted, "failures": failures}
 
     return await call.store.write(body)
+
+
+def _deletable(tx: Tx, call: Call, text: str) -> TaskDefinition | str:
+    """The revision to delete, or why there is none."""
+    try:
+        family, revision = names.definition_name(text, call.scope)
+    except ApiError:
+        revision = None
+    if revision is None:
+        return (
+            "The specified task definition identifier is invalid. Specify a valid name or ARN and try again."
+        )
+    record = tx.get(TASK_DEFINITION, names.definition_arn(call.scope, family, revision))
+    if record is None:
+        return (
+            "The specified task definition does not exist. Specify a valid account, family, revision and try"
+            " again."
+        )
+    if record.status == "ACTIVE":
+        return "The specified task definition is still in ACTIVE status. Please deregister the target and try again."
+    return record
 
 
 def _delete(tx: Tx, call: Call, record: TaskDefinition) -> TaskDefinition:
