@@ -180,7 +180,9 @@ async def test_delete_takes_what_is_inactive(ecs: Ecs) -> None:
     assert (deleted["revision"], deleted["status"]) == (2, "DELETE_IN_PROGRESS")
     assert deleted["deleteRequestedAt"] == ecs.clock.now()
     active = (
+    active = (
         "The specified task definition is still in ACTIVE status. Please deregister the target and try again."
+    )
     )
     missing = "The specified task definition does not exist. Specify a valid account, family, revision and try again."
     invalid = (

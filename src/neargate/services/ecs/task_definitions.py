@@ -139,7 +139,10 @@ def _deletable(tx: Tx, call: Call, text: str) -> TaskDefinition | str:
             " again."
         )
     if record.status == "ACTIVE":
-        return "The specified task definition is still in ACTIVE status. Please deregister the target and try again."
+        return (
+            "The specified task definition is still in ACTIVE status. Please deregister the target and try"
+            " again."
+        )
     return record
 
 
