@@ -200,6 +200,9 @@ class Runner:
     async def _pull_all(self, fresh: Sequence[ContainerSpec]) -> None:
         """All images at once. One that cannot be had ends the others' pulls."""
         self._journal.set_once(pull_started_at=self._tools.clock.now())
+        if self._sandbox is not None:
+            self._journal.advance("PULLING")
+            self._journal.publish()
         try:
             async with asyncio.TaskGroup() as group:
                 for container in fresh:
