@@ -179,15 +179,12 @@ async def test_delete_takes_what_is_inactive(ecs: Ecs) -> None:
     (deleted,) = answer["taskDefinitions"]
     assert (deleted["revision"], deleted["status"]) == (2, "DELETE_IN_PROGRESS")
     assert deleted["deleteRequestedAt"] == ecs.clock.now()
-    active = (
-    active = (
-        "The specified task definition is still in ACTIVE status. Please deregister the target and try again."
+    again = " and try again."
+    active = "The specified task definition is still in ACTIVE status. Please deregister the target" + again
+    missing = (
+        "The specified task definition does not exist. Specify a valid account, family, revision" + again
     )
-    )
-    missing = "The specified task definition does not exist. Specify a valid account, family, revision and try again."
-    invalid = (
-        "The specified task definition identifier is invalid. Specify a valid name or ARN and try again."
-    )
+    invalid = "The specified task definition identifier is invalid. Specify a valid name or ARN" + again
     assert [(f["arn"], f["reason"]) for f in answer["failures"]] == [
         ("web:1", active),
         ("web:3", missing),
