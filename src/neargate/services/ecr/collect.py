@@ -3,8 +3,10 @@
 `collect_forever` is a task of main. All that a push under way counts on is younger than the grace periods.
 """
 
+import asyncio
 import logging
 
+from neargate.oci.content import ContentStore
 from neargate.oci.uploads import Uploads
 from neargate.services.call import House
 from neargate.state import registry
@@ -33,14 +35,14 @@ async def collect_forever(house: House) -> None:
 
 async def collect(house: House, now: float) -> list[str]:
     """Remove what is due at `now` (epoch seconds); the digests of the files removed."""
-    Uploads(house.blobs).sweep(now - UPLOAD_SECONDS)
-    house.blobs.sweep(now - UPLOAD_SECONDS)
+    await asyncio.to_thread(Uploads(house.blobs).sweep, now - UPLOAD_SECONDS)
+    await asyncio.to_thread(house.blobs.sweep, now - UPLOAD_SECONDS)
     while await house.store.write(
         lambda tx: registry.drop_unused_links(tx, now - LINK_SECONDS, _BATCH) >= _BATCH
     ):
         pass
     before = now - FILE_SECONDS
-    old = [digest for digest, status in house.blobs.blobs() if status.st_mtime < before]
+    old = await asyncio.to_thread(_older, house.blobs, before)
     suspects = await house.store.scan(lambda tx: [d for d in old if not registry.is_known(tx, d)])
     removed: list[str] = []
     for digest in suspects:
@@ -48,3 +50,7 @@ async def collect(house: House, now: float) -> list[str]:
         if not known and await house.blobs.collect(digest, before):
             removed.append(digest)
     return removed
+
+
+def _older(blobs: ContentStore, before: float) -> list[str]:
+    return [digest for digest, status in blobs.blobs() if status.st_mtime < before]
