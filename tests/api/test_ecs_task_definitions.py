@@ -8,7 +8,7 @@ from tests.support.ecs import ROLE, SCOPE, Ecs, container, definition, refused
 
 CLIENT, INVALID = "ClientException", "InvalidParameterException"
 GONE = (CLIENT, "Unable to describe task definition.")
-UNREVISED = (INVALID, "Task definition must have a revision: family:revision or an ARN.")
+UNREVISED = (CLIENT, "Revision is missing.")
 
 
 def arn(family: str, revision: int) -> str:

@@ -70,7 +70,7 @@ def _need(tx: Tx, call: Call, text: str) -> TaskDefinition:
 
 async def deregister_task_definition(call: Call, params: Params) -> Result:
     if names.definition_name(params["taskDefinition"], call.scope)[1] is None:
-        raise names.invalid("Task definition must have a revision: family:revision or an ARN.")
+        raise names.client_error("Revision is missing.")
 
     def body(tx: Tx) -> TaskDefinition:
         record = names.find_definition(tx, call.scope, params["taskDefinition"])
