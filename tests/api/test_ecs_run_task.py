@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from neargate.model.placement import NO_CAPACITY
-from tests.support.ecs import ROLE, SCOPE, Ecs, container, definition, refused
+from tests.support.ecs import ROLE, SCOPE, Ecs, container, definition, opened, refused
 
 INVALID = "InvalidParameterException"
 BOTH = ["FARGATE", "FARGATE_SPOT"]
@@ -158,8 +159,13 @@ async def test_overrides_change_size_and_are_shown(ready: Ecs) -> None:
     assert [c.get("memory") for c in task["containers"]] == ["600", None]
 
 
-async def test_where_there_is_room_for_some_the_rest_fails(ecs: Ecs) -> None:
-    await ecs.add_node(cpu_units=1024, memory_mib=2048)  # overcommitted 16 and 8 times: 32 tasks of 512 MiB
+async def test_where_there_is_room_for_some_the_rest_fails(tmp_path: Path) -> None:
+    async with opened(tmp_path, overcommit_cpu=1.0, overcommit_memory=1.0) as ecs:
+        await ecs.add_node(cpu_units=65536, memory_mib=16384)  # 32 tasks of 512 MiB
+        await fill(ecs)
+
+
+async def fill(ecs: Ecs) -> None:
     await ecs.start(10)
     await ecs.start(10)
     await ecs.settle()

@@ -78,9 +78,9 @@ class Settings:
     """How long a stopped task stays describable."""
     task_dir_min_free_bytes: int = 256 * 1024**2
     """Below this much free disk no new task is placed."""
-    overcommit_cpu: float = 16.0
+    overcommit_cpu: float = 64.0
     """vCPUs that may be placed, as a multiple of the machine's cores."""
-    overcommit_memory: float = 8.0
+    overcommit_memory: float = 16.0
     """Task memory that may be placed, as a multiple of the machine's memory."""
     log_level: str = "info"
     """debug, info, warning or error."""
