@@ -11,7 +11,9 @@ from neargate.oci.layout import busybox_image
 PAGE = b"<h1>Hello from neargate</h1>\n"
 SERVER = b"""#!/bin/sh
 echo "web server starting on port 80 as $(hostname)"
-exec httpd -f -v -p 80 -h /www
+trap 'exit 0' TERM
+httpd -f -v -p 80 -h /www &
+wait
 """
 
 if __name__ == "__main__":
