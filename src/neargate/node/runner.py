@@ -11,9 +11,10 @@ ending.py takes it down.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from neargate.kit.clock import Clock
@@ -73,6 +74,9 @@ class Runner:
             spec, directory, tools.logs, tools.reports, self._journal, self._news, tools.clock
         )
         self._images: dict[str, Image] = {}
+        self._undo: list[Callable[[], Awaitable[None]]] = []
+        """What to do at the end, the last first. Not an AsyncExitStack: cut off in one step, because the daemon
+        leaves, it would do the others all the same, and forget a sandbox whose end nobody was told."""
         self._stop_asked = False
         self._scope: asyncio.Timeout | None = None
 
@@ -102,18 +106,24 @@ class Runner:
     # -- the whole -------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        steps = AsyncExitStack()  # closed at the sandbox's end only: when the daemon leaves, it runs on
-        self._journal.open()
-        steps.push_async_callback(self._ending.forget)
-        steps.callback(self._tools.images.release, self.spec.id)
-        steps.push_async_callback(self._ending.hand_in)
-        self._take_up(steps)
+        try:
+            self._journal.open()
+        except OSError as error:  # not kept, it would be swept away by the next daemon
+            self._journal.change(failure=_refusal(f"ResourceInitializationError: {error}"))
+        self._undo = [self._forget, self._ending.hand_in]
+        self._take_up()
         if not self._stop_asked and not self._journal.ending and self._journal.status.failure is None:
-            await self._live(steps)
+            await self._live()
         await self._ending.stop_containers(self._sandbox, self._images)
-        await steps.aclose()
+        while self._undo:
+            await self._undo[-1]()
+            self._undo.pop()
 
-    def _take_up(self, steps: AsyncExitStack) -> None:
+    async def _forget(self) -> None:
+        self._tools.images.release(self.spec.id)
+        await self._ending.forget()
+
+    def _take_up(self) -> None:
         """What an adopted sandbox has already."""
         for container in self.spec.containers:
             digest = self._journal.container(container.name).image_digest
@@ -121,25 +131,25 @@ class Runner:
             if image is not None:
                 self._images[container.name] = image
         if self._sandbox is not None:
-            self._use(self._sandbox, steps)
+            self._use(self._sandbox)
             for container in self.spec.containers:
                 if container.name in self._sandbox.states:
                     self._attach_logs(self._sandbox, container)
         elif self._journal.has_run and not self._journal.ending:
             self._journal.change(failure=LOST)  # nothing is left of it: what ran must not run a second time
 
-    def _use(self, sandbox: Sandbox, steps: AsyncExitStack) -> None:
+    def _use(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         sandbox.watch(self._news.tell)
-        steps.push_async_callback(self._ending.destroy, sandbox)
+        self._undo.append(partial(self._ending.destroy, sandbox))
 
-    async def _live(self, steps: AsyncExitStack) -> None:
+    async def _live(self) -> None:
         """Until the sandbox has to end; why is in the journal, or the control plane's to know."""
         try:
             async with self._until_stopped():
-                await self._prepare(steps)
+                await self._prepare()
         except CannotRun as error:
-            self._journal.change(failure=Failure(code="TaskFailedToStart", reason=str(error)))
+            self._journal.change(failure=_refusal(str(error)))
             return
         if self._stop_asked or self._sandbox is None:
             return
@@ -173,27 +183,27 @@ class Runner:
 
     # -- interface, images, log streams ----------------------------------------------------------------
 
-    async def _prepare(self, steps: AsyncExitStack) -> None:
+    async def _prepare(self) -> None:
         """All three at the same time, for those containers that have not been started yet."""
         started = self._sandbox.states if self._sandbox is not None else {}
         fresh = [c for c in self.spec.containers if c.name not in started]
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._open(steps))
+                group.create_task(self._open())
                 group.create_task(self._pull_all(fresh))
                 for container in fresh:
                     group.create_task(self._open_stream(container))
         except ExceptionGroup as errors:
             raise _first(errors) from None
 
-    async def _open(self, steps: AsyncExitStack) -> None:
+    async def _open(self) -> None:
         if self._sandbox is None:
             try:
                 async with self._tools.opening:
                     sandbox = await self._tools.driver.open(self.spec, self._directory)
             except DriverError as error:
                 raise CannotRun(f"ResourceInitializationError: {error}") from None
-            self._use(sandbox, steps)
+            self._use(sandbox)
         self._journal.advance("ATTACHED" if self._journal.status.pull_started_at is None else "PULLING")
         self._journal.publish()
 
@@ -247,6 +257,10 @@ class Runner:
             spool = sandbox.spool(container.name)
             self._journal.note_spool(container.name, spool)
             self._tools.logs.attach(self.spec.id, container, self.spec.account, self.spec.region, spool)
+
+
+def _refusal(reason: str) -> Failure:
+    return Failure(code="TaskFailedToStart", reason=reason)
 
 
 def _first(errors: ExceptionGroup) -> BaseException:

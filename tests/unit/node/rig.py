@@ -1,4 +1,4 @@
-"""An agent on the fake driver, with a scripted control plane: what it is told and what it says can be held."""
+"""An agent on the fake driver with a scripted control plane: what it is told and what it says can be held."""
 
 import asyncio
 import secrets
@@ -150,6 +150,19 @@ class FakeCell:
         return self.manifests[key]
 
 
+class RecordingDriver(FakeDriver):
+    """`made`: every sandbox that was ever opened, swept ones too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[FakeSandbox] = []
+
+    async def open(self, spec: SandboxSpec, directory: Path) -> FakeSandbox:
+        sandbox = await super().open(spec, directory)
+        self.made.append(sandbox)
+        return sandbox
+
+
 class Node:
     """What outlives a daemon here: the driver's sandboxes, the directory, the control plane."""
 
@@ -157,7 +170,7 @@ class Node:
         self.directory = directory
         self.clock = clock or SystemClock()
         self.cell = FakeCell()
-        self.driver = FakeDriver()
+        self.driver = RecordingDriver()
         self.images = FakeImages()
         self.agent: Agent
 
