@@ -185,3 +185,7 @@ class Node(Record, frozen=True, kw_only=True, omit_defaults=True):
     zone: str = ""
     tiers: tuple[str, ...] = ("process",)
     seen_at: float = 0.0
+    adopted_sandboxes: int = 0
+    """Living sandboxes that the agent found again when it started."""
+    adopted_at: float = 0.0
+    """When it had found all of them."""

@@ -1,4 +1,4 @@
-"""The agent of this machine: finds sandboxes of an earlier daemon again, then follows the control plane's list.
+"""The agent of a machine: finds sandboxes of an earlier daemon again, then follows the control plane's list.
 
 Started by main, runs for ever. Each sandbox is one runner.py in the agent's task group; what they report goes
 out together by reports.py. The list is the truth: what it has and the node lacks is started, what it lacks is
@@ -66,10 +66,8 @@ class Agent:
         self._runners: dict[str, Runner] = {}
         self._finished: set[str] = set()
         """Sandboxes that have ended, until the list lacks them: one under way may still have them."""
-        self.adopted = 0
-        """How many living sandboxes of an earlier daemon were found again."""
-        self.adopted_at: float | None = None
-        """When all of them had been."""
+        self._adopted = 0
+        self._adopted_at = 0.0
 
     async def run(self) -> NoReturn:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,10 +102,10 @@ class Agent:
         for it, sandbox, _ in adopted:
             runner = Runner(it.spec, it.directory, self._tools, it.kept, sandbox)
             self._start(group, runner)
-        self.adopted = sum(1 for _, sandbox, _ in adopted if sandbox is not None)
-        self.adopted_at = self._clock.now()
+        self._adopted = sum(1 for _, sandbox, _ in adopted if sandbox is not None)
+        self._adopted_at = self._clock.now()
         if found:
-            log.info("sandboxes adopted", extra={"adopted": self.adopted, "known": len(found)})
+            log.info("sandboxes adopted", extra={"adopted": self._adopted, "known": len(found)})
 
     # -- the list --------------------------------------------------------------------------------------
 
@@ -176,4 +174,6 @@ class Agent:
             memory_mib=memory // 1024**2,
             architecture=platform.machine(),
             tiers=(self._driver.name,),
+            adopted_sandboxes=self._adopted,
+            adopted_at=self._adopted_at,
         )

@@ -20,6 +20,10 @@ class NodeFacts:
     architecture: str
     """As uname says: x86_64, aarch64."""
     tiers: tuple[str, ...]
+    adopted_sandboxes: int = 0
+    """Living sandboxes of an earlier daemon that were found again at start."""
+    adopted_at: float = 0.0
+    """When all of them had been."""
 
 
 class Cell(Protocol):

@@ -75,8 +75,8 @@ class Runner:
         )
         self._images: dict[str, Image] = {}
         self._undo: list[Callable[[], Awaitable[None]]] = []
-        """What to do at the end, the last first. Not an AsyncExitStack: cut off in one step, because the daemon
-        leaves, it would do the others all the same, and forget a sandbox whose end nobody was told."""
+        """What to do at the end, the last first. Not an AsyncExitStack: cut off in one step, because the
+        daemon leaves, it would do the others all the same, and forget a sandbox whose end nobody was told."""
         self._stop_asked = False
         self._scope: asyncio.Timeout | None = None
 

@@ -40,6 +40,8 @@ async def status(house: House) -> dict[str, Any]:
             "running_tasks": by_status.get("RUNNING", 0),
             "other_open_tasks": len(open_tasks) - by_status.get("RUNNING", 0),
             "nodes": [node.id for node in nodes],
+            "adopted_sandboxes": sum(node.adopted_sandboxes for node in nodes),
+            "adopted_at": max((node.adopted_at for node in nodes), default=0.0),
         }
 
     return await house.store.read(body)

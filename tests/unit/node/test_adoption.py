@@ -29,7 +29,8 @@ async def test_a_running_sandbox_runs_on(tmp_path: Path) -> None:
     told = len(node.cell.of(one.id))
     async with node.up():
         await eventually(lambda: len(node.cell.of(one.id)) > told, "reported again")
-        assert (node.agent.adopted, node.agent.adopted_at is not None) == (1, True)
+        facts = node.cell.facts
+        assert facts is not None and facts.adopted_sandboxes == 1 and facts.adopted_at > 0
         after = node.cell.of(one.id)[told]
         assert (after.phase, moments(after)) == ("RUNNING", moments(before))
         assert after.containers == before.containers, "health, digests and all"

@@ -41,6 +41,10 @@ class Facts(Protocol):
     def architecture(self) -> str: ...
     @property
     def tiers(self) -> tuple[str, ...]: ...
+    @property
+    def adopted_sandboxes(self) -> int: ...
+    @property
+    def adopted_at(self) -> float: ...
 
 
 class LocalCell:
@@ -59,6 +63,8 @@ class LocalCell:
             architecture=facts.architecture,
             tiers=facts.tiers,
             seen_at=self._house.clock.now(),
+            adopted_sandboxes=facts.adopted_sandboxes,
+            adopted_at=facts.adopted_at,
         )
         with _cell_errors():
             await self._house.store.write(lambda tx: tx.put(NODE, node))
