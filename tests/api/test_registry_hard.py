@@ -20,6 +20,7 @@ from neargate.oci import digest as digests
 from neargate.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from neargate.services.ecr import collect
 from neargate.services.ecr.collect import FILE_SECONDS
+from neargate.state import registry as records
 from tests.support import registry as support
 from tests.support.registry import Registry, manifest, put_blob, put_image, put_manifest
 
@@ -128,7 +129,7 @@ async def test_pushes_all_at_once_while_blobs_are_collected(
         while not stop.is_set():
             for digest, _ in registry.house.blobs.blobs():
                 if chance.random() < 0.3:
-                    _age(registry, digest)
+                    await _age(registry, digest)
             await collect(registry.house, time.time())
 
     async def push(number: int) -> tuple[str, str, list[bytes]]:
@@ -155,11 +156,12 @@ async def test_pushes_all_at_once_while_blobs_are_collected(
             assert (await http.get(f"/v2/{repository}/blobs/{digests.of(layer)}")).content == layer
 
 
-def _age(registry: Registry, digest: str) -> None:
-    """Make a blob as old as one that waits to be collected; one that is linked must stay all the same."""
-    path = registry.house.blobs.path(digest)
-    young = time.time() - path.stat().st_mtime < 0.5
-    if not young:
+async def _age(registry: Registry, digest: str) -> None:
+    """Make a blob that is linked as old as one that waits to be collected: it must stay all the same, and go
+    no sooner when what links it is deleted and pushed again.
+    """
+    store, path = registry.house.store, registry.house.blobs.path(digest)
+    if await store.read(lambda tx: records.is_known(tx, digest)):
         old = time.time() - FILE_SECONDS - 60
         os.utime(path, (old, old))
 
