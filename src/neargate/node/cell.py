@@ -46,7 +46,7 @@ class Cell(Protocol):
     async def log_cursors(self, runtime_ids: Sequence[str]) -> dict[str, LogCursor]: ...
 
     async def put_logs(self, batches: Sequence[LogBatch]) -> None:
-        """Store events and move the cursors, in one transaction. Raises CellError when the group is missing."""
+        """Store events and move the cursors, in one transaction. Raises CellError if the group is missing."""
         ...
 
     async def open_log_stream(
