@@ -93,13 +93,13 @@ def test_an_open_registry_over_tls(world: World) -> None:
     assert lines == ["plain"]
 
 
-def refused(world: World, image: str, **more: Any) -> str:
+def refused(world: World, image: str, code: str = "CannotPullContainerError", **more: Any) -> str:
     """Why a task was stopped that could not pull."""
     task, lines = world.run(image, **more)
     assert lines == []
     assert task["stopCode"] == "TaskFailedToStart"
     reason: str = task["stoppedReason"]
-    assert reason.startswith("CannotPullContainerError: "), reason
+    assert reason.startswith(f"{code}: "), reason
     return reason
 
 
@@ -136,12 +136,13 @@ def test_a_login(world: World, kind: str) -> None:
 def test_credentials_that_are_none(world: World) -> None:
     image = f"{world.basic}/team/plain:v1"
     arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:none-abcdef"
-    reason = refused(world, image, repositoryCredentials={"credentialsParameter": arn})
-    assert "unable to pull secrets or registry auth" in reason
+    none = "ResourceInitializationError"
+    reason = refused(world, image, none, repositoryCredentials={"credentialsParameter": arn})
+    assert "unable to pull secrets or registry auth: " in reason
     assert "Secrets Manager can't find the specified secret" in reason
     client = world.stack.daemon.client("secretsmanager")
     made = client.create_secret(Name="not-json", SecretString="hunter2")
-    reason = refused(world, image, repositoryCredentials={"credentialsParameter": made["ARN"]})
+    reason = refused(world, image, none, repositoryCredentials={"credentialsParameter": made["ARN"]})
     assert "hunter2" not in reason
     log = (world.stack.daemon.data_dir / "daemon.log").read_text()
     assert "hunter2" not in log

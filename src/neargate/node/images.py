@@ -8,7 +8,7 @@ and its blobs are here, so nothing is copied and nothing asked over HTTP.
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -20,8 +20,8 @@ from neargate.node.cell import Cell, CellError
 from neargate.oci import reference
 from neargate.oci.auth import Credentials
 from neargate.oci.client import RegistryClient
-from neargate.oci.errors import ImageError
-from neargate.oci.images import Image, ImageStore
+from neargate.oci.errors import ImageError, NoCredentials
+from neargate.oci.images import Image, ImageStore, Source
 from neargate.oci.reference import InvalidReference, Reference
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,15 @@ _COLLECT_AFTER = 30.0
 
 
 class Images(Protocol):
+    @property
+    def pulls(self) -> Mapping[str, tuple[int, int]]:
+        """Pulls under way: (bytes here, bytes of all layers) by the image's name."""
+        ...
+
+    async def fetch(self, name: str, account: str, region: str) -> Image:
+        """Have an image here before any task asks for it (anonymously). Raise ImageError."""
+        ...
+
     async def pull(self, spec: SandboxSpec, container: ContainerSpec) -> Image:
         """The container's image, held for the sandbox. Raise ImageError."""
         ...
@@ -89,39 +98,53 @@ class StoredImages:
         self._clock = clock or SystemClock()
         self._pulled = asyncio.Event()
         self._pulled.set()
+        self.pulls: dict[str, tuple[int, int]] = {}
 
     async def pull(self, spec: SandboxSpec, container: ContainerSpec) -> Image:
+        owner = (spec.account, spec.region)
+        return await self._have(container.image, owner, container.registry_secret, spec.id)
+
+    async def fetch(self, name: str, account: str, region: str) -> Image:
+        return await self._have(name, (account, region), None, None)
+
+    async def _have(self, name: str, asker: tuple[str, str], secret: str | None, holder: str | None) -> Image:
         try:
-            ref = reference.parse(container.image)
+            ref = reference.parse(name)
         except InvalidReference as error:
             raise ImageError(str(error)) from None
         self._check_room()
-        owner = built_in_owner(ref, spec, self._settings.account_id, self._door)
-        if owner is not None:
-            image = await self._store.ensure(ref, BuiltInSource(self._cell, *owner))
-        else:
-            image = await self._pull_foreign(ref, spec, container)
-        self._store.pin(image, spec.id)
-        self._pulled.set()
+        owner = built_in_owner(ref, asker, self._settings.account_id, self._door)
+        try:
+            if owner is not None:
+                return await self._ensure(ref, BuiltInSource(self._cell, *owner), name, holder)
+            async with RegistryClient(
+                ref,
+                credentials=await self._login(*asker, secret),
+                insecure_hosts=self._insecure,
+                ca_file=self._settings.registry_ca_file,
+            ) as client:
+                return await self._ensure(ref, client, name, holder)
+        finally:
+            self.pulls.pop(name, None)
+            self._pulled.set()
+
+    async def _ensure(self, ref: Reference, source: Source, name: str, holder: str | None) -> Image:
+        def note(done: int, total: int) -> None:
+            self.pulls[name] = (done, total)
+
+        image = await self._store.ensure(ref, source, progress=note)
+        if holder is not None:
+            self._store.pin(image, holder)
         return image
 
-    async def _pull_foreign(self, ref: Reference, spec: SandboxSpec, container: ContainerSpec) -> Image:
-        credentials = None
-        if container.registry_secret is not None:
-            try:
-                name, password = await self._cell.registry_secret(
-                    spec.account, spec.region, container.registry_secret
-                )
-            except CellError as error:
-                raise ImageError(f"unable to pull secrets or registry auth: {error}") from None
-            credentials = Credentials(name, password)
-        async with RegistryClient(
-            ref,
-            credentials=credentials,
-            insecure_hosts=self._insecure,
-            ca_file=self._settings.registry_ca_file,
-        ) as client:
-            return await self._store.ensure(ref, client)
+    async def _login(self, account: str, region: str, secret: str | None) -> Credentials | None:
+        if secret is None:
+            return None
+        try:
+            name, password = await self._cell.registry_secret(account, region, secret)
+        except CellError as error:
+            raise NoCredentials(f"unable to pull secrets or registry auth: {error}") from None
+        return Credentials(name, password)
 
     def _check_room(self) -> None:
         free, least = shutil.disk_usage(self._root).free, self._settings.task_dir_min_free_bytes
@@ -163,13 +186,14 @@ def door_hosts(endpoint: str) -> frozenset[str]:
 
 
 def built_in_owner(
-    ref: Reference, spec: SandboxSpec, account: str, door: Collection[str]
+    ref: Reference, asker: tuple[str, str], account: str, door: Collection[str]
 ) -> tuple[str, str] | None:
     """(account, region) if the name means the built-in registry; None if it means another one.
 
-    account -- the daemon's own. ECR hosts of other accounts are AWS's.
+    asker -- account and region of who names it. account -- the daemon's own. ECR hosts of other accounts are
+    AWS's.
     """
     if ref.domain in door:
-        return spec.account, spec.region
+        return asker
     owner = ref.ecr_account
-    return owner if owner is not None and owner[0] in (account, spec.account) else None
+    return owner if owner is not None and owner[0] in (account, asker[0]) else None

@@ -226,9 +226,8 @@ class Runner:
         try:
             await self._image_of(container)
         except ImageError as error:
-            reason = f"CannotPullContainerError: {error.reason}"
-            self._journal.change_container(container.name, reason=reason)
-            raise CannotRun(reason) from None
+            self._journal.change_container(container.name, reason=error.stopped_reason)
+            raise CannotRun(error.stopped_reason) from None
 
     async def _image_of(self, container: ContainerSpec) -> Image:
         """The image that the container was given first; it keeps that one through restarts of any kind."""

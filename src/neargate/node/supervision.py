@@ -134,7 +134,7 @@ class Supervision:
         except TimeoutError:
             reason = _TIMED_OUT
         except ImageError as error:
-            reason = f"CannotPullContainerError: {error.reason}"
+            reason = error.stopped_reason
         finally:
             del self._starting[container.name]
             self._news.tell()

@@ -2,11 +2,23 @@
 
 
 class ImageError(Exception):
-    """`reason` follows "CannotPullContainerError: " in the task's stopped reason."""
+    """`stopped_reason` is what the task says: `code` and `reason`."""
+
+    code = "CannotPullContainerError"
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+    @property
+    def stopped_reason(self) -> str:
+        return f"{self.code}: {self.reason}"
+
+
+class NoCredentials(ImageError):
+    """The registry was not asked: the credentials that the task names cannot be read."""
+
+    code = "ResourceInitializationError"
 
 
 class Interrupted(ImageError):
