@@ -33,6 +33,7 @@ from neargate.gateway.app import App
 from neargate.gateway.internal import Handler
 from neargate.gateway.registry import RegistryApp
 from neargate.kit.clock import SystemClock
+from neargate.kit.errors import ApiError
 from neargate.kit.ids import SystemIds
 from neargate.kit.instance import instance_of as instance_of
 from neargate.kit.settings import Settings, SettingsError
@@ -41,9 +42,11 @@ from neargate.model.record import Scope
 from neargate.node.agent import Agent
 from neargate.node.cell import Cell
 from neargate.node.drivers.base import Driver, DriverUnavailable
+from neargate.node.images import Images
 from neargate.node.logs import LogShipper
 from neargate.node.select import node_parts
 from neargate.oci.content import ContentStore
+from neargate.oci.errors import ImageError
 from neargate.services import admin
 from neargate.services.call import House
 from neargate.services.cell.local import LocalCell
@@ -105,7 +108,7 @@ async def _house(settings: Settings) -> AsyncIterator[House]:
 
 
 @asynccontextmanager
-async def _node(settings: Settings, house: House) -> AsyncIterator[Driver]:
+async def _node(settings: Settings, house: House) -> AsyncIterator[tuple[Driver, Images]]:
     """The agent of this machine and the control loops, until the block ends."""
     cell = LocalCell(house)
     seen_by_node: Cell = cell  # the one place where the two sides' types are held against each other
@@ -127,7 +130,7 @@ async def _node(settings: Settings, house: House) -> AsyncIterator[Driver]:
         group.create_task(Loops(house).run(), name="loops")
         group.create_task(expire_forever(house), name="log-expiry")
         group.create_task(collect_forever(house), name="registry-collect")
-        yield driver
+        yield driver, images
 
 
 @asynccontextmanager
@@ -150,22 +153,22 @@ async def _cancelled_at_exit() -> AsyncIterator[asyncio.TaskGroup]:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Daemon]:
     """A whole daemon, door open, until the block ends; its tasks run on after that."""
+    server.check_exposure(settings)
     with _locked(settings.data_dir):
         credential = credentials.load_or_create(settings, SystemIds())
         settings = server.with_port(settings)
         async with _house(settings) as house:
-            registry = RegistryApp(house)
-            app = App(house, credential, registry, _internal(house))
             async with _cancelled_at_exit() as group:
                 opened = asyncio.Event()
-                async with _node(settings, house) as driver:
+                async with _node(settings, house) as (driver, images):
+                    app = App(house, credential, RegistryApp(house), _internal(house, images))
                     group.create_task(server.serve(app, settings, ready=lambda _: opened.set()), name="door")
                     await opened.wait()
                     _announce(house, driver)
                     yield Daemon(house, driver, credential)
 
 
-def _internal(house: House) -> dict[str, Handler]:
+def _internal(house: House, images: Images) -> dict[str, Handler]:
     """What /_neargate/<name> answers; the CLI is who asks."""
 
     async def status(request: Request) -> dict[str, Any]:
@@ -177,7 +180,19 @@ def _internal(house: House) -> dict[str, Handler]:
     async def reset(request: Request) -> dict[str, Any]:
         return await admin.reset(house)
 
-    return {"status": status, "cost": cost, "reset": reset}
+    async def pull(request: Request) -> dict[str, Any]:
+        name = dict(parse_qsl(request.query)).get("image", "")
+        try:
+            image = await images.fetch(name, settings.account_id, settings.region)
+        except ImageError as error:
+            raise ApiError("CannotPullContainerError", error.reason) from None
+        return {"image": name, "digest": image.digest, "size": image.size}
+
+    async def pulls(request: Request) -> list[dict[str, Any]]:
+        return [{"image": name, "done": done, "total": total} for name, (done, total) in images.pulls.items()]
+
+    settings = house.settings
+    return {"status": status, "cost": cost, "reset": reset, "pull": pull, "pulls": pulls}
 
 
 def _announce(house: House, driver: Driver) -> None:
@@ -205,7 +220,9 @@ async def _serve(settings: Settings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopping.set)
     async with running(settings) as daemon:
-        log.info("the door is open", extra={"endpoint": daemon.house.endpoint, "isolation": daemon.driver.name})
+        log.info(
+            "the door is open", extra={"endpoint": daemon.house.endpoint, "isolation": daemon.driver.name}
+        )
         await stopping.wait()
         log.info("stopping; tasks run on")
 
@@ -213,7 +230,7 @@ async def _serve(settings: Settings) -> None:
 async def _teardown(settings: Settings) -> None:
     """Stop every task and remove all that any daemon of this data directory made on the machine."""
     with _locked(settings.data_dir):
-        async with _house(settings) as house, _node(settings, house) as driver:
+        async with _house(settings) as house, _node(settings, house) as (driver, _):
             await admin.stop_everything(house, "neargate down", _TEARDOWN_SECONDS)
             await driver.sweep(())
             await driver.teardown()

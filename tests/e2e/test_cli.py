@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.images import busybox_image
 from tests.support.real import RealDaemon, leftovers, nothing_left
 
 
@@ -48,14 +49,14 @@ def test_credentials_are_private_and_a_profile_is_written(tmp_path: Path) -> Non
 
 def test_two_daemons_side_by_side_and_a_clash(tmp_path: Path) -> None:
     with (
-        RealDaemon(tmp_path / "one", "10.232.0.0/16") as one,
-        RealDaemon(tmp_path / "two", "10.233.0.0/16") as two,
+        RealDaemon(tmp_path / "one") as one,
+        RealDaemon(tmp_path / "two") as two,
     ):
         one.client("ecs").create_cluster(clusterName="only-in-one")
         assert two.client("ecs").list_clusters()["clusterArns"] == []
-        clash = RealDaemon(tmp_path / "three", "10.232.0.0/16")
-        refused = clash.cli("up", check=False)
-        assert refused.returncode == 1 and "10.232.0.0/16" in refused.stderr, refused.stderr
+        taken = one.environment["NEARGATE_VPC_CIDR"]
+        refused = RealDaemon(tmp_path / "three", taken).cli("up", check=False)
+        assert refused.returncode == 1 and taken in refused.stderr, refused.stderr
         assert one.cli("status").returncode == two.cli("status").returncode == 0
     for name in ("one", "two", "three"):
         assert leftovers(tmp_path / name) == []
@@ -84,3 +85,12 @@ def test_doctor_finds_the_machine_fit(tmp_path: Path) -> None:
     broken = RealDaemon(tmp_path / "data", PATH="/nonexistent").cli("doctor", "--json", check=False)
     assert broken.returncode == 1
     assert "apt-get install -y nftables" in {f["mend"] for f in json.loads(broken.stdout)}
+
+
+def test_an_image_is_pulled_before_a_task_needs_it(tmp_path: Path) -> None:
+    with RealDaemon(tmp_path / "data") as daemon:
+        image = daemon.push(busybox_image(tmp_path / "image"), "early")
+        pulled = json.loads(daemon.cli("pull", image, "--json").stdout)
+        assert pulled["image"] == image and pulled["digest"].startswith("sha256:") and pulled["size"] > 0
+        missing = daemon.cli("pull", image.replace("early", "never"), check=False)
+        assert missing.returncode == 1 and "not found" in missing.stderr

@@ -111,7 +111,9 @@ class Client:
             service, region_name=self.info.region, endpoint_url=self.info.endpoint, verify=self._verify
         )
 
-    def internal(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def internal(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float | None = 60.0
+    ) -> Any:
         """Call an endpoint below /_neargate/; returns its JSON. Raise CliError with the daemon's message."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
@@ -127,7 +129,7 @@ class Client:
                 request.url,
                 content=data,
                 headers=dict(request.headers),
-                timeout=60,
+                timeout=timeout,
                 verify=self._verify if isinstance(self._verify, bool) else _trust(self._verify),
             )
         except httpx.TransportError as error:

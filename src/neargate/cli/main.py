@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from neargate import __version__
-from neargate.cli import daemon, doctor, output, setup, tasks
+from neargate.cli import daemon, doctor, images, output, setup, tasks
 from neargate.cli.client import CliError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for command in (
     setup.configure,
     tasks.ps,
     tasks.logs,
+    images.pull,
     tasks.cost,
     daemon.reset,
 ):

@@ -36,7 +36,7 @@ async def test_a_running_sandbox_runs_on(tmp_path: Path) -> None:
         assert after.containers == before.containers, "health, digests and all"
         assert after.sequence > before.sequence
         assert node.sandbox(one).started == ["main", "side"]
-        assert node.images.pulls == ["busybox", "busybox"]
+        assert node.images.asked == ["busybox", "busybox"]
         assert list(node.images.holders) == [one.id]
         node.cell.want(one, desired="STOPPED")
         status = await node.reached(one, "STOPPED")

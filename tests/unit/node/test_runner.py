@@ -169,7 +169,7 @@ async def test_restarts(tmp_path: Path) -> None:
         status = await node.reached(one, "STOPPED")
         assert status.failure is not None and status.failure.code == "EssentialContainerExited"
         assert (by_name(status)["main"].exit_code, by_name(status)["main"].restarts) == (5, 2)
-        assert node.images.pulls == ["busybox"], "a restart keeps its image"
+        assert node.images.asked == ["busybox"], "a restart keeps its image"
 
 
 async def test_nothing_is_restarted_while_stopping(tmp_path: Path) -> None:

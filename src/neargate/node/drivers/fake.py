@@ -221,10 +221,14 @@ class FakeImages:
 
     def __init__(self) -> None:
         self.holders: dict[str, set[str]] = {}
-        self.pulls: list[str] = []
+        self.asked: list[str] = []
+        self.pulls: dict[str, tuple[int, int]] = {}
+
+    async def fetch(self, name: str, account: str, region: str) -> Image:
+        return _image(f"sha256:{sha256(name.encode()).hexdigest()}")
 
     async def pull(self, spec: SandboxSpec, container: ContainerSpec) -> Image:
-        self.pulls.append(container.image)
+        self.asked.append(container.image)
         if "nopull" in words(container):
             raise ImageError(
                 "pull image manifest has been retried 1 time(s): failed to resolve ref"
