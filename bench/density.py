@@ -22,7 +22,7 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         place = Path(work)
         layout = busybox_image(place / "image", entrypoint=["/bin/sleep"], cmd=["3600"])
-        with RealDaemon(place / "data", "10.241.0.0/16") as daemon:
+        with RealDaemon(place / "data") as daemon:
             definition, network = prepare(daemon, layout)
             first = _ask(daemon, definition, network, 100)
             _ask(daemon, definition, network, 100, already=100)

@@ -29,7 +29,7 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         place = Path(work)
         tars = big_image.layers(SIZE)
-        with RealDaemon(place / "data", "10.241.0.0/16") as daemon:
+        with RealDaemon(place / "data") as daemon:
             for compress in FORMATS:
                 _push(daemon, place, tars, compress)
             puller = _Puller(daemon, place)

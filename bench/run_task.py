@@ -25,7 +25,7 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         place = Path(work)
         layout = busybox_image(place / "image", entrypoint=["/bin/sleep"], cmd=["600"])
-        with RealDaemon(place / "data", "10.240.0.0/16") as daemon, dockerd(place) as docker:
+        with RealDaemon(place / "data") as daemon, dockerd(place) as docker:
             definition, network = prepare(daemon, layout)
             subprocess.run(
                 ["skopeo", "copy", "-q", "--dest-daemon-host", docker, f"oci:{layout}:latest",

@@ -104,7 +104,7 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     work: Path = tmp_path_factory.mktemp("e2e")
-    with RealDaemon(work / "data", "10.230.0.0/16") as daemon:
+    with RealDaemon(work / "data") as daemon:
         image = daemon.push(busybox_image(work / "image"), "busybox")
         daemon.client("logs").create_log_group(logGroupName="/e2e")
         daemon.client("ecs").create_cluster(clusterName="e2e")

@@ -7,7 +7,7 @@ from tests.support.real import ROOT, RealDaemon, nothing_left
 
 
 def test_the_quick_start_runs_twice(tmp_path: Path) -> None:
-    daemon = RealDaemon(tmp_path / "data", "10.235.0.0/16")
+    daemon = RealDaemon(tmp_path / "data")
     with nothing_left(daemon.data_dir), daemon:
         for _ in range(2):
             done = subprocess.run(

@@ -74,7 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             stack.enter_context(foreign.registry(work / name, work / "storage", pki, auth))
             for name, auth in (("open", None), ("basic", foreign.basic_auth(work)), ("bearer", tokens))
         ]
-        with RealDaemon(work / "data", "10.236.0.0/16", NEARGATE_REGISTRY_CA_FILE=str(pki.ca)) as daemon:
+        with RealDaemon(work / "data", NEARGATE_REGISTRY_CA_FILE=str(pki.ca)) as daemon:
             daemon.client("logs").create_log_group(logGroupName="/e2e")
             daemon.client("ecs").create_cluster(clusterName="e2e")
             world = World(Stack(daemon, ""), pki, work, *hosts)

@@ -75,7 +75,7 @@ class User:
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     chance = random.Random(20261)
-    daemon = RealDaemon(tmp_path / "data", "10.234.0.0/16")
+    daemon = RealDaemon(tmp_path / "data")
     with nothing_left(daemon.data_dir), daemon:
         network = _prepare(daemon, tmp_path)
         user = User(daemon, network, seed=7)

@@ -6,6 +6,7 @@ Used by tests/e2e, tests/faults and bench/. `leftovers` looks for everything tha
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -30,17 +31,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class RealDaemon:
-    """`neargate up` on a directory of its own. Use `with RealDaemon(tmp_path) as daemon`."""
+def free_range() -> str:
+    """A /16 that nothing on this machine has a route into: suites may run side by side."""
+    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
+    candidates = [f"10.{number}." for number in range(100, 250)]
+    return random.choice([c for c in candidates if f" {c}" not in f" {routes}".replace("\n", " ")]) + "0.0/16"
 
-    def __init__(self, data_dir: Path, vpc_cidr: str = "10.231.0.0/16", **environment: str) -> None:
+
+class RealDaemon:
+    """`neargate up` on a directory of its own. Use `with RealDaemon(tmp_path) as daemon`.
+
+    vpc_cidr -- a free one is taken if none is given.
+    """
+
+    def __init__(self, data_dir: Path, vpc_cidr: str = "", **environment: str) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "NEARGATE_"))},
             "NEARGATE_DATA_DIR": str(data_dir),
             "NEARGATE_PORT": str(self.port),
-            "NEARGATE_VPC_CIDR": vpc_cidr,
+            "NEARGATE_VPC_CIDR": vpc_cidr or free_range(),
             "PATH": f"{BIN}:{os.environ['PATH']}",
             **environment,
         }
