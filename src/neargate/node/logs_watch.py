@@ -82,7 +82,8 @@ class Watch:
             data = os.read(self._fd, 1 << 18)
         except BlockingIOError:
             data = b""
-        at, touched = 0, set()
+        at = 0
+        touched: set[int] = set()
         while at < len(data):
             number, mask, _, length = _EVENT.unpack_from(data, at)
             at += _EVENT.size + length

@@ -44,10 +44,16 @@ def _holders(netlink: nl.RtNetlink, instance: str) -> Iterator[Holder]:
         number = struct.unpack("=I", found.get(nl.RTA_PRIORITY, b"\0\0\0\0"))[0]
         if kind == nl.RTN_BLACKHOLE:
             if number != metric(instance):
-                other = f"neargate daemon {number - 1:06x}" if number else "a blackhole route of this host"
+                other = _claimant(network, number) if number else "a blackhole route of this host"
                 yield Holder(network, other)
         elif not link.startswith(prefix(instance)):
             yield Holder(network, f"the route of interface {link or '?'}")
+
+
+def _claimant(network: ipaddress.IPv4Network, number: int) -> str:
+    """A daemon, and the way out where its data directory was removed without `neargate down`."""
+    gone = f"if that is no more: ip route del blackhole {network} metric {number}"
+    return f"neargate daemon {number - 1:06x}; {gone}"
 
 
 def clash(instance: str, vpc_cidr: str) -> str | None:

@@ -97,6 +97,7 @@ class ShimDriver(abc.ABC):
         return self
 
     async def _give_up(self) -> None:
+        """Let go of the machine. Without any task there is nothing to come back for."""
         await self._zygote.stop()
         if not leftovers.find(self._root, self._instance):  # else running tasks still need the rules
             await self.teardown()
@@ -109,7 +110,7 @@ class ShimDriver(abc.ABC):
         self._sandboxes.clear()
         if self._errands:
             await asyncio.wait(self._errands)
-        await self._zygote.stop()
+        await self._give_up()
 
     async def teardown(self) -> None:
         claims.release(self._instance, self._vpc_cidr)
