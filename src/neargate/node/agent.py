@@ -90,8 +90,8 @@ class Agent:
             async with gate:
                 try:
                     return it, await self._driver.adopt(it.spec, it.directory), True
-                except (DriverError, OSError) as error:
-                    log.error("a sandbox is given up: %s", error, extra={"sandbox": it.spec.id})
+                except Exception as error:  # one sandbox must not keep the others from being adopted
+                    log.error("a sandbox is given up: %r", error, extra={"sandbox": it.spec.id})
                     return it, None, False
 
         adopted = await asyncio.gather(*(one(it) for it in found))
