@@ -118,6 +118,8 @@ class Stream:
 
     def _start(self, message: MutableMapping[str, Any]) -> None:
         self._started = True
+        if self._connection.still_reading(self._incoming):
+            self._incoming.keep_alive = False  # see _finish; the client is told not to send another request
         status: int = message["status"]
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
         bodiless = self._incoming.method == "HEAD" or status in (204, 304)
