@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.drivers.rig import Rig, build_image
+from tests.contracts.drivers.rig import TIERS, Rig, build_image
 from tests.contracts.drivers.traces import traces
 
 _subnets = itertools.count()
@@ -17,10 +17,30 @@ def image_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_image(tmp_path_factory.mktemp("image"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(tiers, why): other tiers cannot be asked this")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of other tiers are not there at all: nothing passes by being skipped."""
+    items[:] = [item for item in items if _applies(item)]
+
+
+def _applies(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("only")
+    tier = getattr(item, "callspec", None) and item.callspec.params.get("tier")
+    return marker is None or tier is None or tier in marker.args[0]
+
+
+@pytest.fixture(params=TIERS)
+def tier(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-async def rig(tmp_path: Path, image_path: Path, worker_id: str) -> AsyncIterator[Rig]:
+async def rig(tmp_path: Path, image_path: Path, worker_id: str, tier: str) -> AsyncIterator[Rig]:
     number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
-    rig = Rig(tmp_path, image_path, number * 12 + next(_subnets) % 12)
+    rig = Rig(tmp_path, image_path, number * 12 + next(_subnets) % 12, tier)
     await rig.driver.__aenter__()
     try:
         yield rig

@@ -9,12 +9,16 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from neargate.model.sandbox import ContainerSpec, InterfaceSpec, LogSink, SandboxSpec
-from neargate.node.drivers.base import Sandbox
+from neargate.node.drivers.base import Driver, Sandbox
+from neargate.node.drivers.gvisor.driver import GvisorDriver
 from neargate.node.drivers.process import ProcessDriver
 from neargate.node.network import claims
 from neargate.node.spool import FRAME
@@ -22,6 +26,9 @@ from neargate.oci.images import Image
 from neargate.oci.manifest import ImageConfig
 
 MIB = 1024 * 1024
+TIERS = ("process", "gvisor")
+VERDICT = Path(tempfile.gettempdir()) / f"neargate-verdict-{os.getuid()}.json"
+"""What runs runsc on this machine is tried once, not in each test."""
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:web:/home/web:/bin/sh\n"
 _GROUP = "root:x:0:\nweb:x:1001:\nstaff:x:50:web\nlogs:x:60:other,web\n"
 
@@ -51,6 +58,17 @@ def build_image(directory: Path) -> Path:
     return path
 
 
+def only(*tiers: str, why: str) -> pytest.MarkDecorator:
+    """Mark a test that the other tiers cannot be asked."""
+    return pytest.mark.only(tiers, why)
+
+
+def new_driver(tier: str, root: Path, instance: str, cidr: str) -> Driver:
+    if tier == "gvisor":
+        return GvisorDriver(root, instance, cidr, verdict=VERDICT)
+    return ProcessDriver(root, instance, cidr)
+
+
 def free_range(instance: str, first: int) -> str:
     """A range that no other daemon of this machine has: other suites may run beside this one."""
     ranges = (f"10.{200 + (first + n) % 50}.0.0/16" for n in range(50))
@@ -60,8 +78,9 @@ def free_range(instance: str, first: int) -> str:
 class Rig:
     """A driver, opened, and the sandboxes that a test makes with it."""
 
-    def __init__(self, directory: Path, image: Path, subnet: int) -> None:
+    def __init__(self, directory: Path, image: Path, subnet: int, tier: str = "process") -> None:
         self.directory = directory
+        self.tier = tier
         self.instance = secrets.token_hex(3)
         self.cidr = free_range(self.instance, subnet)
         self._net = self.cidr.removesuffix(".0.0/16")
@@ -71,8 +90,8 @@ class Rig:
         self.sandboxes: list[Sandbox] = []
         self.specs: dict[str, SandboxSpec] = {}
 
-    def new_driver(self) -> ProcessDriver:
-        return ProcessDriver(self.directory / "driver", self.instance, self.cidr)
+    def new_driver(self) -> Driver:
+        return new_driver(self.tier, self.directory / "driver", self.instance, self.cidr)
 
     async def reopen(self) -> None:
         """The daemon goes and comes again."""

@@ -46,3 +46,14 @@ def mounts(directory: Path) -> list[str]:
             if str(directory) in (process / "mountinfo").read_text():
                 found.append(f"mount in the namespace of {process.name}")
     return found
+
+
+def populated(instance: str) -> set[str]:
+    """Ids of the sandboxes that have a process in a cgroup of theirs."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            _, marker, rest = (process / "cgroup").read_text().partition(f"/neargate_{instance}/")
+            if marker and not rest.startswith("shims"):
+                found.add(rest.split("/")[0].split("\n")[0])
+    return found

@@ -66,9 +66,9 @@ class ShimDriver(abc.ABC):
     def setup(self, spec: SandboxSpec) -> dict[str, object]:
         """The tier's own part of what a shim is told at its birth."""
 
-    async def probe(self) -> str | None:
+    async def probe(self, seconds: float = 20.0) -> str | None:
         """Why a container cannot be run as things are chosen now; None if it can."""
-        return await probe.failure(self, self._root)
+        return await probe.failure(self, self._root, seconds)
 
     # -- the machine -----------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""Which runtime, and whether user namespaces, on this machine: a sandbox with a container is run for real.
+"""Whether a tier's way of running containers works on this machine: a sandbox with one is run for real.
 
-Called by driver.py at its start (about 40 ms). It tells more than any list of kernel features would.
+Called by driver.py (about 40 ms with crun). It tells more than any list of kernel features would.
 """
 
 import asyncio
@@ -20,11 +20,10 @@ _EMPTY_IMAGE = (
 )
 """zlib and base64 of what mkfs.erofs makes of an empty directory; the init is bound into it."""
 SANDBOX = "0" * 31 + "1"
-_SECONDS = 20
 _COMMAND = ("/dev/init", "--version")
 
 
-async def failure(driver: Driver, root: Path) -> str | None:
+async def failure(driver: Driver, root: Path, seconds: float) -> str | None:
     """Why a container cannot be run with the driver as it is set up now; None if it can."""
     directory = root / "probe"
     directory.mkdir(exist_ok=True, mode=0o700)
@@ -35,7 +34,7 @@ async def failure(driver: Driver, root: Path) -> str | None:
     container = ContainerSpec(name="probe", image="", runtime_id="probe-1", command=_COMMAND, init=True)
     ended = asyncio.Event()
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             sandbox = await driver.open(spec, directory)
             sandbox.watch(ended.set)
             try:
@@ -49,7 +48,7 @@ async def failure(driver: Driver, root: Path) -> str | None:
     except DriverError as error:
         return str(error)
     except TimeoutError:
-        return f"no answer within {_SECONDS} s"
+        return f"no answer within {seconds:.0f} s"
     finally:
         await asyncio.to_thread(files.remove_tree, str(directory))
     return None if code == 0 else f"a container ended with exit code {code}"

@@ -1,0 +1,202 @@
+"""The shim of a gVisor sandbox: node/shim's, with `runsc` in the place of `crun`. Forked by zygote.py.
+
+The sandbox is booted at birth with a container of ours that only waits (its root), so that the task's
+containers, which runsc makes inside it, come and go as they like. None of their processes is one of this
+machine: ends, signals and usage go through the sandbox's control socket (sentry.py). The sandbox's own
+processes live in `<task group>/sandbox`: what is left is killed there, from outside.
+"""
+
+import errno
+import json
+import os
+import socket
+from typing import Any
+
+from neargate.node import cgroup
+from neargate.node.drivers.gvisor.sentry import Sentry, SentryError
+from neargate.node.shim import files, kernel
+from neargate.node.shim.container import Container, runtime_error
+from neargate.node.shim.main import Shim
+
+ROOT = ".sandbox"
+"""No container has a name with a dot."""
+_KILLED = 9
+_NAMESPACES = frozenset(("pid", "ipc", "uts", "mount", "network"))
+_SMALLEST_BOOT = 64 << 20
+_KIND = "io.kubernetes.cri.container-type"
+
+
+class SentryContainer(Container):
+    exec_pid_option = "--internal-pid-file"
+
+    def __init__(self, setup: dict[str, Any], name: str, shim: "SentryShim") -> None:
+        super().__init__(setup, name)
+        self.group = shim.sandbox_group
+        self._shim = shim
+
+    def prepare(self, request: dict[str, Any], pid_namespace: str | None, siblings: dict[str, Any]) -> None:
+        super().prepare(request, pid_namespace, siblings)
+        # An id of its own for each run, as the last one's may not be forgotten yet; no id of runsc's may
+        # begin with another whole one.
+        self._shim.runs += 1
+        self.id = f"{self._shim.runs:06d}-{request['runtime_id']}"
+
+    def finish_config(
+        self,
+        config: dict[str, Any],
+        request: dict[str, Any],
+        pid_namespace: str | None,
+        siblings: dict[str, Any],
+    ) -> None:
+        super().finish_config(config, request, pid_namespace, siblings)
+        linux = config["linux"]
+        config["annotations"] = {_KIND: "container", "io.kubernetes.cri.sandbox-id": self.setup["id"]}
+        linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] in _NAMESPACES]
+        linux["resources"] = {}
+        del linux["cgroupsPath"]
+        if config["process"]["user"]["uid"]:
+            # what execve does to the capabilities of a user other than root; runsc would leave them
+            config["process"]["capabilities"] |= {"effective": [], "permitted": []}
+
+    def failed(self) -> str:
+        return _in_dockers_words(super().failed(), self.process.get("args", [""])[0])
+
+    def signal(self, number: int) -> None:
+        try:
+            if number == _KILLED:
+                self._shim.sentry.kill(self.id)
+            else:
+                self._shim.sentry.signal(self.id, number)
+        except SentryError as error:
+            if number == _KILLED and error.errno != errno.ESRCH:  # a sandbox that hears nothing must end too
+                self.group.kill()
+
+    def kill_exec(self, pid: int) -> None:
+        self._shim.sentry.kill_process(self.id, pid)
+
+    def usage(self) -> dict[str, float]:
+        """CPU by the sandbox's own account, scaled to what the machine counted; memory is the sandbox's."""
+        found = self.group.usage()
+        try:
+            mine, all_, found["pids"] = self._shim.sentry.usage(self.id)
+        except SentryError:
+            return found
+        found["cpu_seconds"] *= mine / all_ if all_ else 0.0
+        return found
+
+    def let_go(self) -> None:
+        if self.id:
+            self._shim.forget(self.id)
+
+
+def _in_dockers_words(cause: str, program: str) -> str:
+    """A start's failure as runsc tells it, its own steps before the cause left out."""
+    if "error finding executable" in cause:
+        return f'exec: "{program}": executable file not found in $PATH'
+    if "failed to load " in cause:
+        why = cause.rpartition(": ")[2].replace("operation not permitted", "permission denied")
+        return f'exec: "{program}": {why}'
+    return cause.rpartition("starting sub-container ")[2]
+
+
+class SentryShim(Shim):
+    def __init__(self, setup: dict[str, Any]) -> None:
+        super().__init__(setup)
+        self.sandbox_group = cgroup.Group(f"{setup['cgroup']}/sandbox", setup["v2"])
+        self.sentry = Sentry(setup["id"])
+        self.runs = 0
+        self._sandbox = 0
+        """The sandbox's process."""
+
+    def new_container(self, name: str) -> Container:
+        return SentryContainer(self.setup, name, self)
+
+    # -- birth and end of the sandbox ------------------------------------------------------------------
+
+    def open(self) -> None:
+        super().open()
+        # runsc asks for rmem_default, which no network namespace but the first has, and fails without it
+        kernel.mount("none", "/proc/sys/net", "tmpfs", kernel.MS_RDONLY)
+        self._boot()
+
+    def _boot(self) -> None:
+        """Start the sandbox with its root container. Raise OSError."""
+        here = f"{self.setup['directory']}/c/{ROOT}"
+        os.makedirs(here)
+        files.write(f"{here}/config.json", json.dumps(self._root_config()), 0o600)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        log = f"{here}/runtime.log"
+        argv = [*self.setup["runtime"], "--root", f"{self.setup['directory']}/rt", "--log", log]
+        argv += ["--log-format", "json", "run", "--detach", "--bundle", here, "--pid-file", f"{here}/pid"]
+        pid = self.spawn([*argv, self.setup["id"]], [(null, 0), (null, 1), (null, 2)])
+        os.close(null)
+        if os.waitpid(pid, 0)[1]:
+            raise OSError(5, f"runsc: {runtime_error(log, 'sandbox')}")
+        self._sandbox = int(files.read(f"{here}/pid"))
+        self.waiting[self._sandbox] = self._sandbox_ended
+        # What the sandbox itself needs is on top of the task's memory, which its kernel shows as all there is
+        self.sandbox_group.limit(self.setup["memory"], self.setup["pids"], self.setup["cpu"])
+
+    def _root_config(self) -> dict[str, Any]:
+        path = f"/proc/{self._pause}/ns/pid" if self._pause else ""
+        namespaces: list[dict[str, str]] = [{"type": kind} for kind in ("ipc", "uts", "mount")]
+        namespaces += [{"type": "network", "path": f"/proc/{os.getpid()}/ns/net"}]
+        namespaces += [{"type": "pid", **({"path": path} if path else {})}]
+        return {
+            "ociVersion": "1.0.2",
+            "hostname": self.setup["files"]["hostname"].strip(),
+            "annotations": {_KIND: "sandbox"},
+            "process": {
+                "args": ["/busybox", "sh", "-c", "trap '' CHLD; exec /busybox sleep 2147483647"],
+                "cwd": "/",
+                "user": {"uid": 0, "gid": 0},
+                "capabilities": {},
+            },
+            "root": {"path": self.setup["sentry"]["root"], "readonly": True},
+            "linux": {
+                "namespaces": namespaces,
+                "cgroupsPath": f"/{self.sandbox_group.path}",
+                "resources": {"memory": {"limit": max(self.setup["sentry"]["memory"], _SMALLEST_BOOT)}},
+            },
+        }
+
+    def _sandbox_ended(self, _status: int) -> None:
+        self._sandbox = 0
+        for container in self.containers.values():
+            if container.state["running"]:
+                self.ended(container, _KILLED)
+
+    def unmake(self) -> None:
+        self.group.kill()
+        super().unmake()
+
+    # -- containers ------------------------------------------------------------------------------------
+
+    def begun(self, container: Container) -> None:
+        try:
+            waiting = self.sentry.wait(container.id)
+        except SentryError:
+            return self.ended(container, _KILLED)
+        self.watch(waiting.fileno(), lambda _fd: self._waited(container, container.id, waiting))
+
+    def _waited(self, container: Container, run: str, waiting: socket.socket) -> None:
+        self.unwatch(waiting.fileno())
+        status = self.sentry.status(waiting)
+        waiting.close()
+        if container.id == run and container.state["running"]:
+            self.ended(container, _KILLED if status is None else status)
+
+    def forget(self, run: str) -> None:
+        """Have runsc forget a container that has ended, and end its file server."""
+        if not self._sandbox:
+            return
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        argv = [*self.setup["runtime"], "--root", f"{self.setup['directory']}/rt", "--log", "/dev/null"]
+        pid = self.spawn([*argv, "delete", "--force", run], [(null, 0), (null, 1), (null, 2)])
+        os.close(null)
+        self.waiting[pid] = lambda _status: None
+
+    def _reap(self, fd: int) -> None:
+        super()._reap(fd)
+        if self.waiting.keys() <= {self._sandbox}:
+            self._orphans.clear()
