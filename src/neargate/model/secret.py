@@ -6,21 +6,13 @@ Written by services/secretsmanager through state/secrets; a value is in clear on
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from neargate.model import sealed
 from neargate.model.record import Record
+from neargate.model.sealed import NONCE_BYTES as NONCE_BYTES
+from neargate.model.sealed import SealError as SealError
 
 CURRENT = "AWSCURRENT"
 PREVIOUS = "AWSPREVIOUS"
-NONCE_BYTES = 12
-_PURPOSE = b"neargate secret values 1"
-
-
-class SealError(Exception):
-    """A sealed value cannot be opened: the daemon's key is another, or the record was changed."""
 
 
 class Secret(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,22 +53,17 @@ def version_id(secret: str, id: str) -> str:
 
 
 def seal(key: bytes, secret: str, version: str, value: Value, nonce: bytes) -> bytes:
-    """The value for a record: bound to its secret and version, so that records cannot be exchanged."""
-    return nonce + AESGCM(_derived(key)).encrypt(nonce, value.data, _context(secret, version, value.binary))
+    """The value for a record: bound to its secret and version."""
+    return sealed.seal(key, _context(secret, version, value.binary), value.data, nonce)
 
 
 def unseal(key: bytes, version: Version) -> Value:
     """Raise SealError."""
-    nonce, body = version.sealed[:NONCE_BYTES], version.sealed[NONCE_BYTES:]
     context = _context(version.secret, version.id, version.binary)
     try:
-        return Value(AESGCM(_derived(key)).decrypt(nonce, body, context), version.binary)
-    except (InvalidTag, ValueError):
-        raise SealError(f"the value of {version.secret} cannot be decrypted with this daemon's key") from None
-
-
-def _derived(key: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(key)
+        return Value(sealed.unseal(key, context, version.sealed), version.binary)
+    except SealError as error:
+        raise SealError(f"the value of {version.secret}: {error}") from None
 
 
 def _context(secret: str, version: str, binary: bool) -> bytes:

@@ -5,6 +5,8 @@ Imported by services/ and control/.
 
 from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
+from neargate.model.parameter import OldVersion, Parameter
+from neargate.model.parameter import version_id as parameter_version_id
 from neargate.model.placement import size_of
 from neargate.model.registry import Image, Link, Repository, Tag, image_id, tag_id
 from neargate.model.secret import Secret, Version, version_id
@@ -126,4 +128,12 @@ SECRET = Kind(
 )
 SECRET_VERSION = Kind(
     "secret-version", Version, lambda r: version_id(r.secret, r.id), {"secret": lambda r: r.secret}
+)
+
+PARAMETER = Kind("parameter", Parameter, lambda r: r.id)
+PARAMETER_VERSION = Kind(
+    "parameter-version",
+    OldVersion,
+    lambda r: parameter_version_id(r.parameter, r.revision.number),
+    {"parameter": lambda r: r.parameter},
 )
