@@ -134,9 +134,12 @@ class SpoolWriter:
         self._oldest = kept[0] if kept else self.offset
 
     def _roll(self) -> None:
+        try:
+            fd = self._open(self.offset)
+        except OSError:
+            return  # a full disk: go on in the segment that is there
         os.close(self._fd)
-        self._start = self.offset
-        self._fd = self._open(self._start)
+        self._fd, self._start = fd, self.offset
 
     def _open(self, offset: int) -> int:
         path = f"{self.directory}/{segment_name(offset)}"

@@ -27,6 +27,7 @@ from neargate.node.shim.peers import Peer
 
 VERSION = 1
 _POLL_WHILE_HELD = 0.02
+_PERSIST_AGAIN = 1.0
 _PIPE_READS = 32
 """More than a pipe can hold."""
 
@@ -172,7 +173,12 @@ class Shim:
         return {"event": "states", "version": VERSION, "id": self.setup["id"], "states": states}
 
     def _persist(self) -> None:
-        files.replace(f"{self.setup['directory']}/states.json", json.dumps(self._told()))
+        """Written down for a daemon that finds the shim dead. A full disk is tried again."""
+        try:
+            files.replace(f"{self.setup['directory']}/states.json", json.dumps(self._told()))
+        except OSError:
+            if not any(work == self._persist for _, work in self.timers):
+                self.timers.append((time.monotonic() + _PERSIST_AGAIN, self._persist))
 
     def _changed(self) -> None:
         self._persist()

@@ -31,7 +31,12 @@ class Peer:
             return []
         lines = (self._buffer + data).split(b"\n")
         self._buffer = lines.pop()
-        return [json.loads(line) for line in lines]
+        try:
+            messages = [json.loads(line) for line in lines]
+        except ValueError:
+            self.closed = True
+            return []
+        return [message for message in messages if isinstance(message, dict)]
 
     def send(self, message: dict[str, Any]) -> None:
         if self.closed:
