@@ -1,6 +1,7 @@
 """One sandbox's life: failures, order, health, restarts, ends. On the fake driver, through the agent."""
 
 import asyncio
+import errno
 import signal
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from neargate.model.sandbox import ContainerSpec, Dependency, HealthCheck, RestartPolicy, SandboxSpec
+from neargate.node import journal
 from neargate.node.drivers.fake import FakeImages
 from neargate.node.ending import stop_signal
 from neargate.oci.images import Image
@@ -267,3 +269,22 @@ async def test_a_mistake_in_one_runner_ends_that_sandbox_only(
 )
 def test_stop_signals(text: str, number: int) -> None:
     assert stop_signal(text) == number
+
+
+async def test_a_full_disk_is_said_and_ends_that_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Node(tmp_path).up() as node:
+        before, one = spec(), spec()
+        await node.run(before)
+
+        def full(path: Path, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        monkeypatch.setattr(journal, "_append", full)
+        status = await node.run(one, "STOPPED")
+        assert status.failure is not None and status.failure.code == "TaskFailedToStart"
+        assert "No space left on device" in status.failure.reason
+        node.sandbox(before).end("main", 3)
+        status = await node.reached(before, "STOPPED")
+        assert by_name(status)["main"].exit_code == 3, "what cannot be kept is reported all the same"
