@@ -6,6 +6,7 @@ set -euo pipefail
 run=(
     python3-venv                     # the virtualenv
     crun runc                        # OCI runtimes of the process tier
+    runsc                            # the gVisor tier
     nftables iproute2                # NAT and isolation of the tasks' interfaces
     erofs-utils                      # images as read-only file systems
     tini                             # initProcessEnabled

@@ -34,7 +34,8 @@ def free_port() -> int:
 def free_range() -> str:
     """A /16 that nothing on this machine has a route into: suites may run side by side."""
     routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
-    candidates = [f"10.{number}." for number in range(100, 250)]
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    candidates = [f"10.{number}." for number in range(100 + worker % 8, 250, 8)]
     return random.choice([c for c in candidates if f" {c}" not in f" {routes}".replace("\n", " ")]) + "0.0/16"
 
 
@@ -52,6 +53,7 @@ class RealDaemon:
             "NEARGATE_DATA_DIR": str(data_dir),
             "NEARGATE_PORT": str(self.port),
             "NEARGATE_VPC_CIDR": vpc_cidr or free_range(),
+            "NEARGATE_ISOLATION": "process",  # said, as `auto` is whatever this machine can do
             "PATH": f"{BIN}:{os.environ['PATH']}",
             **environment,
         }

@@ -116,6 +116,7 @@ def findings(place: Path) -> list[Finding]:
         _root,
         _kernel,
         _runtime,
+        lambda: _tool("runsc", "runsc", needed=False),
         lambda: _tool("nft", "nftables"),
         lambda: _tool("mkfs.erofs", "erofs-utils"),
         lambda: _tool("tini-static", "tini"),

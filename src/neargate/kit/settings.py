@@ -61,7 +61,7 @@ class Settings:
     root_secret_access_key: str = dataclasses.field(default="", repr=False)
     """Secret of the root credential to import."""
     isolation: str = "auto"
-    """Sandbox tier: `auto` or `process`."""
+    """Sandbox tier: `auto` (the strongest that works), `process` or `gvisor`; tasks may demand more."""
     ephemeral: bool = False
     """A throw-away daemon: `neargate reset` and POST /_neargate/reset are allowed."""
     vpc_cidr: str = "172.31.0.0/16"
@@ -94,6 +94,8 @@ class Settings:
     """JSON file that overrides the price table."""
     log_driver_mode: str = "non-blocking"
     """Default `mode` of awslogs (the account setting defaultLogDriverMode wins)."""
+    inject_endpoint_url: bool = True
+    """Give tasks AWS_ENDPOINT_URL=http://169.254.170.2:4566, by which their SDKs reach this daemon."""
 
     @classmethod
     def load(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
@@ -118,8 +120,10 @@ class Settings:
             raise SettingsError(f"NEARGATE_REGION is {self.region!r}: it must look like us-east-1")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"NEARGATE_PORT is {self.port}: it must be 0 to 65535")
-        if self.isolation not in ("auto", "process", "fake"):
-            raise SettingsError(f"NEARGATE_ISOLATION is {self.isolation!r}: it must be auto or process")
+        if self.isolation not in ("auto", "process", "gvisor", "fake"):
+            raise SettingsError(
+                f"NEARGATE_ISOLATION is {self.isolation!r}: it must be auto, process or gvisor"
+            )
         if bool(self.root_access_key_id) != bool(self.root_secret_access_key):
             raise SettingsError(
                 "NEARGATE_ROOT_ACCESS_KEY_ID and NEARGATE_ROOT_SECRET_ACCESS_KEY go together: set both or"

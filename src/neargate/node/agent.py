@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import platform
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -66,6 +66,8 @@ class Agent:
         self._runners: dict[str, Runner] = {}
         self._finished: set[str] = set()
         """Sandboxes that have ended, until the list lacks them: one under way may still have them."""
+        self.adopted = asyncio.Event()
+        """Set once every sandbox of an earlier daemon is found again: `find` then knows them."""
         self._adopted = 0
         self._adopted_at = 0.0
 
@@ -78,6 +80,13 @@ class Agent:
             await self._insist(partial(self._cell.hello, self._facts()), "hello")
             await self._follow(group)
         raise AssertionError("unreachable")
+
+    def find(self, id: str) -> Runner | None:
+        """The sandbox of this id, if it is here."""
+        return self._runners.get(id)
+
+    def all(self) -> Iterable[Runner]:
+        return self._runners.values()
 
     # -- after a restart -------------------------------------------------------------------------------
 
@@ -104,6 +113,7 @@ class Agent:
             self._start(group, runner)
         self._adopted = sum(1 for _, sandbox, _ in adopted if sandbox is not None)
         self._adopted_at = self._clock.now()
+        self.adopted.set()
         if found:
             log.info("sandboxes adopted", extra={"adopted": self._adopted, "known": len(found)})
 
@@ -173,7 +183,7 @@ class Agent:
             cpu_units=1024 * (os.cpu_count() or 1),
             memory_mib=memory // 1024**2,
             architecture=platform.machine(),
-            tiers=(self._driver.name,),
+            tiers=tuple(self._driver.tiers),
             adopted_sandboxes=self._adopted,
             adopted_at=self._adopted_at,
         )

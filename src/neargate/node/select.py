@@ -1,21 +1,26 @@
 """Chooses what this machine runs sandboxes with, by the settings: the driver, and where its images come from.
 
-Called by main once at start. `auto` is to become the strongest tier that works here; so far there is one.
+Called by main once at start. Tiers from weak to strong: process, gvisor. A node offers the tier of its
+setting and those above it, as far as they work; the first is what tasks get that demand none. `auto` takes
+the strongest that works here.
 """
-
-import logging
 
 from neargate.kit.instance import instance_of
 from neargate.kit.settings import Settings
 from neargate.node.cell import Cell
 from neargate.node.drivers.base import Driver
 from neargate.node.drivers.fake import FakeDriver, FakeImages
+from neargate.node.drivers.gvisor.driver import GvisorDriver
 from neargate.node.drivers.process import ProcessDriver
 from neargate.node.images import Images, StoredImages
+from neargate.node.tiers import Tiers
 from neargate.oci.content import ContentStore
 from neargate.oci.images import ImageStore
 
-log = logging.getLogger(__name__)
+_SHARED_KERNEL = (
+    "tasks are isolated by the process tier: namespaces, cgroups and seccomp on one shared kernel;"
+    " NEARGATE_ISOLATION=process says that this is wanted, `neargate doctor` why there is nothing better"
+)
 
 
 async def node_parts(
@@ -24,12 +29,17 @@ async def node_parts(
     """The driver, not yet entered, and the images for it. `blobs` are the built-in registry's."""
     if settings.isolation == "fake":
         return FakeDriver(), FakeImages()
-    if settings.isolation == "auto":
-        log.warning(
-            "tasks are isolated by the process tier: namespaces, cgroups and seccomp on one shared kernel;"
-            " NEARGATE_ISOLATION=process says that this is wanted"
-        )
     root = settings.data_dir / "images"
     store = ImageStore(root, blobs, settings.image_cache_bytes)
-    driver = ProcessDriver(settings.data_dir / "process", instance_of(settings.data_dir), settings.vpc_cidr)
-    return driver, StoredImages(store, cell, settings, endpoint, root=root)
+    return _tiers(settings), StoredImages(store, cell, settings, endpoint, root=root)
+
+
+def _tiers(settings: Settings) -> Tiers:
+    instance, chosen = instance_of(settings.data_dir), settings.isolation
+    process = ProcessDriver(settings.data_dir / "process", instance, settings.vpc_cidr)
+    gvisor = GvisorDriver(settings.data_dir / "gvisor", instance, settings.vpc_cidr, retry=chosen == "gvisor")
+    if chosen == "gvisor":
+        return Tiers([gvisor], required=chosen)
+    if chosen == "process":
+        return Tiers([process, gvisor], required=chosen)
+    return Tiers([gvisor, process], weakest=_SHARED_KERNEL)

@@ -11,9 +11,9 @@ from neargate.kit.settings import Settings
 from neargate.model.sandbox import SandboxSpec
 from neargate.node import images as module
 from neargate.node.drivers.fake import FakeDriver, FakeImages
-from neargate.node.drivers.process import ProcessDriver
 from neargate.node.images import StoredImages, built_in_owner, door_hosts
 from neargate.node.select import node_parts
+from neargate.node.tiers import Tiers
 from neargate.oci import digest as digests
 from neargate.oci import reference
 from neargate.oci.auth import Credentials
@@ -186,8 +186,9 @@ async def test_a_foreign_registry_and_its_credentials(
     ("isolation", "driver", "images"),
     [
         ("fake", FakeDriver, FakeImages),
-        ("process", ProcessDriver, StoredImages),
-        ("auto", ProcessDriver, StoredImages),
+        ("process", Tiers, StoredImages),
+        ("gvisor", Tiers, StoredImages),
+        ("auto", Tiers, StoredImages),
     ],
 )
 async def test_what_a_machine_runs_with(tmp_path: Path, isolation: str, driver: type, images: type) -> None:

@@ -10,13 +10,14 @@ Whatever a driver makes (processes, mounts, namespaces, cgroups, interfaces) `de
 does `sweep` for sandboxes that nobody claims.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
+from neargate.model.usage import Usage as Usage
 from neargate.oci.images import Image
 
 
@@ -51,16 +52,6 @@ class ExecResult:
     output: bytes
     """stdout and stderr, the first 4096 bytes."""
     timed_out: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Counters since the container's start."""
-
-    cpu_seconds: float
-    memory_bytes: int
-    memory_peak_bytes: int
-    pids: int
 
 
 class Sandbox(Protocol):
@@ -105,7 +96,13 @@ class Sandbox(Protocol):
 
 
 class Driver(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tiers(self) -> Sequence[str]:
+        """What a sandbox's `tier` may be here; the first is what those get that demand none."""
+        ...
 
     async def __aenter__(self) -> Self:
         """Get ready: helpers, cgroups, firewall. Raise DriverUnavailable if this machine cannot."""

@@ -182,6 +182,7 @@ class FakeSandbox:
 
 class FakeDriver:
     name = "fake"
+    tiers = ("fake",)
 
     def __init__(self) -> None:
         self.sandboxes: dict[str, FakeSandbox] = {}

@@ -11,10 +11,11 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import Collection, Coroutine
+from collections import Counter
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from neargate.model.sandbox import SandboxSpec
 from neargate.node import cgroup, ocispec, seccomp
@@ -35,10 +36,13 @@ class ShimDriver(abc.ABC):
     name: str
     zygote = "neargate.node.shim.zygote"
     """The module of the process that forks its shims."""
+    _up: ClassVar[Counter[str]] = Counter()
+    """How many drivers are open, by instance: those of one daemon share claim, firewall and cgroup root."""
 
     def __init__(self, root: Path, instance: str, vpc_cidr: str) -> None:
         """root -- the driver's own directory. instance -- six hexadecimal digits; other daemons have
         others."""
+        self.tiers: Sequence[str] = (self.name,)
         self._root = root
         self._instance = instance
         self._vpc_cidr = vpc_cidr
@@ -94,13 +98,14 @@ class ShimDriver(abc.ABC):
         except BaseException:
             await self._give_up()
             raise
+        self._up[self._instance] += 1
         return self
 
     async def _give_up(self) -> None:
         """Let go of the machine. Without any task there is nothing to come back for."""
         await self._zygote.stop()
-        if not leftovers.find(self._root, self._instance):  # else running tasks still need the rules
-            await self.teardown()
+        if not self._up[self._instance] and not leftovers.find(self._root, self._instance):
+            await self.teardown()  # else other drivers, or running tasks, still need the rules
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -110,6 +115,7 @@ class ShimDriver(abc.ABC):
         self._sandboxes.clear()
         if self._errands:
             await asyncio.wait(self._errands)
+        self._up[self._instance] -= 1
         await self._give_up()
 
     async def teardown(self) -> None:

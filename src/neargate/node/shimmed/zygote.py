@@ -32,6 +32,7 @@ class Zygote:
         self._images = images
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._gone = False
         self._one_at_a_time = asyncio.Lock()
         self._exchanges: set[asyncio.Future[dict[str, Any]]] = set()
 
@@ -52,6 +53,7 @@ class Zygote:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             ours.setsockopt(socket.SOL_SOCKET, option, _MESSAGE)
         self._socket = ours
+        self._gone = False
         try:
             await self._answer()
         except DriverError as error:
@@ -82,7 +84,7 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and not self._gone and self._process.poll() is None
 
     async def fork(self, setup: dict[str, Any]) -> socket.socket:
         """Fork a shim; the first connection to it."""
@@ -114,6 +116,7 @@ class Zygote:
                 try:
                     socket.send_fds(self._socket, [data], fds)
                 except OSError as error:
+                    self._gone = True
                     raise ZygoteGone(f"its zygote process has ended: {error}") from None
                 return await self._answer()
         finally:
@@ -128,6 +131,7 @@ class Zygote:
         except OSError:  # killed with a request unread
             data = b""
         if not data:
+            self._gone = True  # before the kernel has said so of the process, perhaps
             raise ZygoteGone("its zygote process has ended; see the daemon's standard error")
         answer: dict[str, Any] = json.loads(data)
         if "error" in answer:
