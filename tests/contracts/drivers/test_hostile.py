@@ -140,6 +140,14 @@ async def test_whatever_it_leaves_in_its_root_goes(rig: Rig, script: str) -> Non
     await eventually(lambda: not list((rig.directory / "driver/trash").iterdir()), "the trash is empty", 60)
 
 
+async def test_a_sweep_ends_what_a_killed_shim_was_removing(rig: Rig) -> None:
+    trash = rig.directory / "driver/trash"
+    for name in ("a" * 32 + "-4194305", f"{'b' * 32}-{os.getpid()}"):  # of nobody, and of one that lives
+        (trash / name / "c/app/upper/deep").mkdir(parents=True)
+    await rig.driver.sweep(())
+    assert [path.name for path in trash.iterdir()] == [f"{'b' * 32}-{os.getpid()}"]
+
+
 async def test_garbage_on_its_socket_harms_nobody(rig: Rig) -> None:
     sandbox = await rig.run(shell("c", "exec sleep 600"))
     directory = rig.directory_of(rig.specs[sandbox.id])

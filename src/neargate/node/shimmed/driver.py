@@ -188,6 +188,7 @@ class ShimDriver(abc.ABC):
         await asyncio.to_thread(
             leftovers.sweep_links, self._instance, {n for k in keep for n in self._names(k)}
         )
+        await asyncio.to_thread(leftovers.empty_trash, self._root)
         await self._forget_images()
 
     def _sandbox(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
