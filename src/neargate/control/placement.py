@@ -14,7 +14,7 @@ from neargate.control.parts import Parts, Watch
 from neargate.kit.ids import Ids
 from neargate.model import addresses, lifecycle
 from neargate.model.network import Interface, Subnet
-from neargate.model.placement import NO_CAPACITY, Room, choose, emptiest, rooms
+from neargate.model.placement import NO_CAPACITY, NO_TIER, Room, choose, emptiest, rooms
 from neargate.model.task import Node, Task
 from neargate.state.catalog import INTERFACE, NODE, SECURITY_GROUP, SUBNET, TASK
 from neargate.state.store import Change, Tx
@@ -41,6 +41,7 @@ class Place:
     task: Task
     node: str
     subnet: Subnet
+    tier: str = "process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +60,20 @@ def plan(snapshot: Snapshot) -> list[Place | Refuse]:
     actions: list[Place | Refuse] = []
     for task in snapshot.waiting:
         cpu, memory = float(task.cpu), float(task.memory)
-        room = choose(cpu, memory, task.architecture, list(left.values()))
+        demand = task.isolation_demand
+        room = choose(cpu, memory, task.architecture, list(left.values()), demand)
         candidates = task.subnets or ((task.subnet_id,) if task.subnet_id else ())
         subnet = emptiest(candidates, held, free)
         if room is None:
-            actions.append(Refuse(task, NO_CAPACITY))
+            offered = not demand or any(demand in other.tiers for other in left.values())
+            actions.append(Refuse(task, NO_CAPACITY if offered else NO_TIER.format(demand)))
         elif subnet is None:
             actions.append(Refuse(task, _ADDRESSES_FULL.format(candidates[0] if candidates else "")))
         else:
             left[room.node] = room.with_task(cpu, memory)
             held[subnet] += 1
             free[subnet] -= 1
-            actions.append(Place(task, room.node, snapshot.subnets[subnet]))
+            actions.append(Place(task, room.node, snapshot.subnets[subnet], demand or room.tiers[0]))
     return actions
 
 
@@ -107,13 +110,14 @@ def apply(tx: Tx, actions: Sequence[Place | Refuse], ids: Ids, now: float) -> No
             created_at=now,
         )
         tx.insert(INTERFACE, interface)
-        tx.put(TASK, _placed(task, action.node, interface), expected=task)
+        tx.put(TASK, _placed(task, action, interface), expected=task)
 
 
-def _placed(task: Task, node: str, interface: Interface) -> Task:
+def _placed(task: Task, place: Place, interface: Interface) -> Task:
     return replace(
         task,
-        node=node,
+        node=place.node,
+        isolation=place.tier,
         interface_id=interface.id,
         attachment_id=interface.attachment_id,
         attachment_status="ATTACHING",

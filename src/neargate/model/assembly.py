@@ -46,6 +46,7 @@ def sandbox_spec(
         ephemeral_bytes=task.ephemeral_gib * _GIB,
         volumes=_volumes(body.get("volumes", ())),
         shared_pid=body.get("pidMode") == "task",
+        tier=task.isolation or "process",
         account=task.account,
         region=task.region,
         labels=_labels(task),

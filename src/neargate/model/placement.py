@@ -11,6 +11,7 @@ from neargate.model.task import Node, Task
 NO_CAPACITY = (
     "Capacity is unavailable at this time. Please try again later or in a different availability zone"
 )
+NO_TIER = "No node offers the isolation tier '{}' that the task demands"
 _ARCHITECTURES = {"aarch64": "arm64", "amd64": "x86_64"}
 
 
@@ -24,10 +25,13 @@ class Room:
     memory: float
     cpu_used: float = 0.0
     memory_used: float = 0.0
+    tiers: tuple[str, ...] = ("process",)
+    """Isolation tiers; the first is for tasks that demand none."""
 
-    def takes(self, cpu: float, memory: float, architecture: str) -> bool:
+    def takes(self, cpu: float, memory: float, architecture: str, tier: str = "") -> bool:
         return (
-            _architecture(architecture) == _architecture(self.architecture)
+            (not tier or tier in self.tiers)
+            and _architecture(architecture) == _architecture(self.architecture)
             and self.cpu_used + cpu <= self.cpu
             and self.memory_used + memory <= self.memory
         )
@@ -65,7 +69,8 @@ def rooms(
             n.architecture,
             n.cpu_units * overcommit_cpu,
             n.memory_mib * overcommit_memory,
-            *used.get(n.id, ()),
+            *used.get(n.id, (0.0, 0.0)),
+            n.tiers,
         )
         for n in nodes
     ]
@@ -122,17 +127,21 @@ def filled(among: Sequence[Room], held: Iterable[Held]) -> list[Room]:
     return list(left.values())
 
 
-def choose(cpu: float, memory: float, architecture: str, among: Sequence[Room]) -> Room | None:
-    """The least loaded room that takes the task, or None."""
-    fitting = [room for room in among if room.takes(cpu, memory, architecture)]
+def choose(
+    cpu: float, memory: float, architecture: str, among: Sequence[Room], tier: str = ""
+) -> Room | None:
+    """The least loaded room that takes the task, or None. tier -- the one it demands, if any."""
+    fitting = [room for room in among if room.takes(cpu, memory, architecture, tier)]
     return min(fitting, key=lambda room: (room.load, room.node)) if fitting else None
 
 
-def fits(cpu: float, memory: float, architecture: str, count: int, among: Sequence[Room]) -> int:
+def fits(
+    cpu: float, memory: float, architecture: str, count: int, among: Sequence[Room], tier: str = ""
+) -> int:
     """How many of `count` equal tasks find room."""
     left = {room.node: room for room in among}
     for placed in range(count):
-        room = choose(cpu, memory, architecture, list(left.values()))
+        room = choose(cpu, memory, architecture, list(left.values()), tier)
         if room is None:
             return placed
         left[room.node] = room.with_task(cpu, memory)

@@ -115,7 +115,10 @@ class Task(Record, frozen=True, kw_only=True, omit_defaults=True):
     private_dns_name: str = ""
     node: str = ""
     """Set by placement; empty while PROVISIONING."""
+    isolation_demand: str = ""
+    """The tier that it must have; empty: any."""
     isolation: str = ""
+    """The tier that it gets. Set by placement."""
     sandbox_sequence: int = -1
     """Sequence of the last SandboxStatus applied."""
     version: int = 1
@@ -184,6 +187,7 @@ class Node(Record, frozen=True, kw_only=True, omit_defaults=True):
     architecture: str
     zone: str = ""
     tiers: tuple[str, ...] = ("process",)
+    """Isolation tiers that it offers; the first is for tasks that demand none."""
     seen_at: float = 0.0
     adopted_sandboxes: int = 0
     """Living sandboxes that the agent found again when it started."""

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from neargate.kit.errors import ApiError
+from neargate.model import isolation
 from neargate.model.capacity import check_strategy, spread
 from neargate.model.overrides import Overridden, apply_overrides
-from neargate.model.placement import NO_CAPACITY, Held, filled, fits, read_size, rooms
+from neargate.model.placement import NO_CAPACITY, NO_TIER, Held, filled, fits, read_size, rooms
 from neargate.model.task import Cluster, Container, Task, TaskDefinition, TokenUse
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
@@ -82,11 +83,11 @@ def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[T
     overridden = apply_overrides(definition.body, request.overrides, large=call.settings.large_tasks)
     check_network(tx, call.scope, network)
     architecture = _architecture(definition)
-    room = _room(tx, call, overridden, architecture, request.count)
-    maker = _Maker(call, cluster, definition, request, network, overridden, architecture)
+    demand = isolation.demanded(cluster.tags, definition.tags, request.tags)
+    room, failure = _room(tx, call, overridden, architecture, request.count, demand)
+    maker = _Maker(call, cluster, definition, request, network, overridden, architecture, demand)
     tasks = [tx.insert(TASK, maker.task(provider)) for provider in providers[:room]]
-    failure = {"arn": cluster.arn, "reason": "RESOURCE:FARGATE", "detail": NO_CAPACITY}
-    return tasks, [dict(failure) for _ in range(request.count - room)]
+    return tasks, [{"arn": cluster.arn, **failure} for _ in range(request.count - room)]
 
 
 def _definition(tx: Tx, call: Call, text: str) -> TaskDefinition:
@@ -116,17 +117,23 @@ def _architecture(definition: TaskDefinition) -> str:
     return "arm64" if asked == "ARM64" else "x86_64"
 
 
-def _room(tx: Tx, call: Call, size: Overridden, architecture: str, count: int) -> int:
-    """How many of the tasks the nodes have room for now; the rest fails at once.
+def _room(
+    tx: Tx, call: Call, size: Overridden, architecture: str, count: int, demand: str
+) -> tuple[int, dict[str, str]]:
+    """How many of the tasks the nodes have room for now, and what is the matter with the rest, which fails
+    at once.
 
     Before any node has come, tasks wait for one. Placement, which comes later, has the last word.
     """
     nodes = tx.all(NODE)
+    failure = {"reason": "RESOURCE:FARGATE", "detail": NO_CAPACITY}
     if not nodes:
-        return count
+        return count, failure
+    if demand and not any(demand in node.tiers for node in nodes):
+        return 0, {"reason": "ATTRIBUTE", "detail": NO_TIER.format(demand)}
     settings = call.settings
     space = rooms(nodes, {}, settings.overcommit_cpu, settings.overcommit_memory)
-    return fits(size.cpu, size.memory, architecture, count, filled(space, _held(tx)))
+    return fits(size.cpu, size.memory, architecture, count, filled(space, _held(tx)), demand), failure
 
 
 def _held(tx: Tx) -> list[Held]:
@@ -146,6 +153,7 @@ class _Maker:
         network: Network,
         overridden: Overridden,
         architecture: str,
+        demand: str,
     ) -> None:
         self._call = call
         self._cluster = cluster
@@ -154,6 +162,7 @@ class _Maker:
         self._network = network
         self._overridden = overridden
         self._architecture = architecture
+        self._demand = demand
         self._tags = self._merged_tags()
         self._now = call.now()
 
@@ -177,6 +186,7 @@ class _Maker:
             capacity_provider=provider,
             platform_version=request.platform_version,
             architecture=self._architecture,
+            isolation_demand=self._demand,
             ephemeral_gib=size.storage,
             group=request.group or f"family:{definition.family}",
             started_by=request.started_by,
