@@ -29,6 +29,7 @@ class Stack:
             "image": self.image,
             "entryPoint": ["/bin/sh", "-c"],
             "command": [script],
+            "stopTimeout": 2,
             "logConfiguration": {"logDriver": "awslogs", "options": options},
             **more,
         }

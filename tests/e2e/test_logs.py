@@ -39,13 +39,17 @@ def test_a_group_is_made_when_asked_for(stack: Stack) -> None:
 
 
 def test_lines_are_joined_by_pattern_and_by_date(stack: Stack) -> None:
+    # Docker's awslogs driver ends each line of a joined event with a newline, the last one too.
     script = "printf 'START a\\n  more\\n  more\\nSTART b\\n'"
     task, _ = stack.finished(logging_container(stack, script, awslogs_multiline_pattern="^START"))
-    assert stack.lines(task["taskArn"]) == ["START a\n  more\n  more", "START b"]
+    assert stack.lines(task["taskArn"]) == ["START a\n  more\n  more\n", "START b\n"]
 
     script = "printf '2026-11-25 10:00:00 a\\n  at b\\n2026-11-25 10:00:01 c\\n'"
     task, _ = stack.finished(logging_container(stack, script, awslogs_datetime_format="%Y-%m-%d %H:%M:%S"))
-    assert stack.lines(task["taskArn"]) == ["2026-11-25 10:00:00 a\n  at b", "2026-11-25 10:00:01 c"]
+    assert stack.lines(task["taskArn"]) == [
+        "2026-11-25 10:00:00 a\n  at b\n",
+        "2026-11-25 10:00:01 c\n",
+    ]
 
 
 def test_blocking_mode_loses_nothing_and_a_small_buffer_keeps_the_order(stack: Stack) -> None:

@@ -64,7 +64,8 @@ def test_containers_share_localhost_and_order_by_depends_on(stack: Stack) -> Non
                                      "interval": 5, "startPeriod": 10},
                         dependsOn=[{"containerName": "setup", "condition": "SUCCESS"}]),
         stack.container("cat /scratch/file; wget -qO- http://127.0.0.1:8080/", "main",
-                        mountPoints=[{"sourceVolume": "scratch", "containerPath": "/scratch", "readOnly": True}],
+                        mountPoints=[{"sourceVolume": "scratch", "containerPath": "/scratch",
+                                      "readOnly": True}],
                         dependsOn=[{"containerName": "server", "condition": "HEALTHY"}]),
         volumes=[{"name": "scratch"}],
     )  # fmt: skip
@@ -124,23 +125,6 @@ def test_what_a_container_sees(stack: Stack) -> None:
     lines = stack.lines(task["taskArn"])
     assert lines[:9] == ["1000", "1001", "/var/work", "hi there", "1000", "2000", "read-only", "tmpfs", "777"]
     assert lines[9] == "ip-"
-
-
-def test_restart_policy(stack: Stack) -> None:
-    arn = stack.run(
-        stack.container("sleep 600"),
-        stack.container("echo up; sleep 61; exit 1", "flaky", essential=False,
-                        restartPolicy={"enabled": True, "restartAttemptPeriod": 60}),
-        stack.container("echo once; exit 1", "quick", essential=False,
-                        restartPolicy={"enabled": True, "restartAttemptPeriod": 60}),
-    )  # fmt: skip
-    stack.wait(arn, "RUNNING")
-    deadline = time.monotonic() + 80
-    while stack.lines(arn, "flaky") != ["up", "up"]:
-        assert time.monotonic() < deadline, stack.lines(arn, "flaky")
-        time.sleep(1)
-    assert stack.lines(arn, "quick") == ["once"]
-    stack.stop(arn)
 
 
 def test_failures_to_start_say_why(stack: Stack) -> None:
