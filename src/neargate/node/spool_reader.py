@@ -4,8 +4,8 @@ Called by logs.py on a thread. Reading keeps no memory: everything is parsed ane
 reader killed at any moment goes on exactly where the store's cursor stands.
 
 Lines are counted in the order in which they are complete. A place (offset, skip) names a frame before which
-no line was open, and how many of the lines complete since then are delivered. Which lines there are depends on
-the spool's bytes alone, never on timing; only how lines are joined to events does.
+no line was open, and how many of the lines complete since then are delivered. Which lines there are depends
+on the spool's bytes alone, never on timing; only how lines are joined to events does.
 """
 
 from collections import deque
@@ -100,7 +100,7 @@ def _delete_delivered(spool: Path, segments: list[int], offset: int) -> list[int
 
 
 def _frames(spool: Path, segments: list[int], offset: int) -> Iterator[Frame]:
-    """Whole frames from `offset` on. The rest of a damaged segment is passed over once there is a next one."""
+    """Whole frames from `offset` on. The rest of a damaged segment is passed over once a next one is there."""
     for start in segments:
         at = max(offset, start)
         try:

@@ -54,12 +54,13 @@ def test_usage_and_oom(tree: Path) -> None:
     (tree / "memory.events").write_text("oom 3\noom_kill 2\n")
     (tree / "pids.current").write_text("4\n")
     group = cgroup.Group("neargate_abc/t")
-    assert group.usage() == {"cpu_seconds": 1.5, "memory_bytes": 4000, "memory_peak_bytes": 9000, "pids": 4}
+    counted = {"cpu_seconds": 1.5, "memory_bytes": 4000, "memory_peak_bytes": 9000, "pids": 4}
+    assert counted.items() <= group.usage().items()
     assert group.oom_kills() == 2
     assert cgroup.children("abc") == {"t"}
 
 
 def test_a_group_that_is_gone_has_used_nothing(tree: Path) -> None:
     group = cgroup.Group("neargate_abc/other")
-    assert group.usage() == {"cpu_seconds": 0, "memory_bytes": 0, "memory_peak_bytes": 0, "pids": 0}
+    assert set(group.usage().values()) == {0}
     assert group.oom_kills() == 0 and group.pids() == [] and group.remove()

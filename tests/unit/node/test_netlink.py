@@ -67,7 +67,7 @@ def test_a_claim_is_seen_by_others_and_not_by_oneself(tmp_path: Path) -> None:
         "claims.claim('abc123', '10.9.0.0/16')\n"
         "claims.claim('abc123', '10.9.0.0/16')\n"
         "assert claims.clash('abc123', '10.9.0.0/16') is None\n"
-        "assert claims.clash('fedcba', '10.9.128.0/17') == '10.9.0.0/16 (neargate daemon abc123)'\n"
+        "assert claims.clash('fedcba', '10.9.128.0/17').startswith('10.9.0.0/16 (neargate daemon abc123')\n"
         "assert claims.clash('fedcba', '10.8.0.0/16') is None\n"
         "claims.release('abc123', '10.9.0.0/16')\n"
         "claims.release('abc123', '10.9.0.0/16')\n"
