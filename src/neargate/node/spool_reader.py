@@ -100,7 +100,7 @@ def _delete_delivered(spool: Path, segments: list[int], offset: int) -> list[int
 
 
 def _frames(spool: Path, segments: list[int], offset: int) -> Iterator[Frame]:
-    """Whole frames from `offset` on. The rest of a damaged segment is passed over once a next one is there."""
+    """Whole frames from `offset` on. A damaged segment's rest is passed over once there is a next one."""
     for start in segments:
         at = max(offset, start)
         try:
