@@ -31,8 +31,8 @@ Json = Mapping[str, Any]
 def container_spec(
     definition: Json, override: Json, *, task: Task, runtime_id: str, mode: str
 ) -> ContainerSpec:
-    """Raises ValueError on what cannot be made real (secrets, environment files, other log drivers)."""
-    _check_supported(definition, override)
+    """Raises ValueError on what cannot be made real (credential specs, other log drivers)."""
+    _check_supported(definition)
     both = {**definition, **{k: v for k, v in override.items() if k not in ("environment", "name")}}
     linux = definition.get("linuxParameters", {})
     capabilities = linux.get("capabilities", {})
@@ -81,21 +81,13 @@ def container_spec(
         tty=definition.get("pseudoTerminal", False),
         interactive=definition.get("interactive", False),
         registry_secret=definition.get("repositoryCredentials", {}).get("credentialsParameter"),
+        secrets=tuple((s["name"], s["valueFrom"]) for s in definition.get("secrets", ())),
+        environment_files=tuple(f["value"] for f in both.get("environmentFiles") or ()),
     )
 
 
 def _check_supported(definition: Json, override: Json) -> None:
     name = definition["name"]
-    if definition.get("secrets"):
-        raise ValueError(
-            f"unable to pull secrets or registry auth: container '{name}' has secrets, which are not"
-            " available in this version"
-        )
-    if definition.get("environmentFiles") or override.get("environmentFiles"):
-        raise ValueError(
-            f"failed to download env files: container '{name}' has environmentFiles, which are not available"
-            " in this version"
-        )
     if definition.get("credentialSpecs"):
         raise ValueError(f"container '{name}' has credentialSpecs, which are not available in this version")
     log = definition.get("logConfiguration")

@@ -103,6 +103,10 @@ class ContainerSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     interactive: bool = False
     registry_secret: str | None = None
     """`credentialsParameter` of repositoryCredentials; the node asks the cell for its value."""
+    secrets: tuple[tuple[str, str], ...] = ()
+    """(variable, `valueFrom`): the node asks the cell for the values at each start, and never writes them."""
+    environment_files: tuple[str, ...] = ()
+    """ARNs of objects with more variables; asked for likewise."""
 
 
 class InterfaceSpec(Part, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,7 +1,8 @@
 """The node's view of the control plane: all that an agent may ask and say.
 
 Implemented by services/cell for the node inside the daemon; later by an HTTP client for a remote machine.
-Called by agent.py (assignments, reports), images.py (resolve, secrets) and logs.py (cursors, batches).
+Called by agent.py (assignments, reports), images.py (resolve, secrets), logs.py (cursors, batches)
+and metadata.py (credentials, tags, protection).
 """
 
 from collections.abc import Sequence
@@ -60,6 +61,17 @@ class Cell(Protocol):
         ...
 
     async def registry_token(self, account: str, region: str) -> tuple[str, str]:
+    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
+        """The values that `valueFrom`s name, in their order. Raise CellError with the cause in AWS's words.
+
+        They are the container's alone: whoever asks keeps them out of records, files and logs.
+        """
+        ...
+
+    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
+        """The object that an `environmentFiles` entry names. Raise CellError with S3's words."""
+        ...
+
         """User name and password for the built-in registry."""
         ...
 

@@ -22,6 +22,7 @@ from neargate.model.sandbox import ContainerSpec, Failure, SandboxSpec
 from neargate.node.cell import Cell, CellError
 from neargate.node.drivers.base import Driver, DriverError, Sandbox
 from neargate.node.ending import Ending
+from neargate.node.environment import Environments, NoEnvironment
 from neargate.node.images import Images
 from neargate.node.journal import Journal, Kept
 from neargate.node.logs import LogShipper
@@ -74,6 +75,7 @@ class Runner:
             spec, directory, tools.logs, tools.reports, self._journal, self._news, tools.clock
         )
         self._images: dict[str, Image] = {}
+        self._environments = Environments(tools.cell, spec)
         self._undo: list[Callable[[], Awaitable[None]]] = []
         """What to do at the end, the last first. Not an AsyncExitStack: cut off in one step, because the
         daemon leaves, it would do the others all the same, and forget a sandbox whose end nobody was told."""
@@ -176,6 +178,7 @@ class Runner:
             async with scope:
                 yield
         except TimeoutError:
+            self._environments,
             if not scope.expired():
                 raise
         finally:
@@ -207,6 +210,7 @@ class Runner:
         self._journal.advance("ATTACHED" if self._journal.status.pull_started_at is None else "PULLING")
         self._journal.publish()
 
+                    group.create_task(self._fetch_environment(container))
     async def _pull_all(self, fresh: Sequence[ContainerSpec]) -> None:
         """All images at once. One that cannot be had ends the others' pulls."""
         self._journal.set_once(pull_started_at=self._tools.clock.now())
@@ -265,6 +269,12 @@ def _refusal(reason: str) -> Failure:
 def _first(errors: ExceptionGroup) -> BaseException:
     """What to tell of several failures: one that is the user's to know, before a mistake of ours."""
     found: BaseExceptionGroup | BaseException = errors.subgroup(CannotRun) or errors
+    async def _fetch_environment(self, container: ContainerSpec) -> None:
+        try:
+            await self._environments.fetch(container)
+        except NoEnvironment as error:
+            raise CannotRun(str(error)) from None
+
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found

@@ -16,6 +16,7 @@ from neargate.model.sandbox import ContainerSpec, Failure, Health, SandboxSpec
 from neargate.model.startup import Seen, Step
 from neargate.node import health
 from neargate.node.drivers.base import DriverError, Sandbox
+from neargate.node.environment import Environments, NoEnvironment
 from neargate.node.journal import Journal
 from neargate.node.news import News
 from neargate.oci.errors import ImageError
@@ -42,6 +43,7 @@ class Supervision:
         clock: Clock,
         gate: asyncio.Semaphore,
         image_of: Callable[[ContainerSpec], Awaitable[Image]],
+        environments: Environments,
         attach_logs: Callable[[ContainerSpec], None],
     ) -> None:
         """gate -- how many containers of the machine are started at a time. image_of -- raises ImageError.
@@ -53,6 +55,7 @@ class Supervision:
         self._clock = clock
         self._gate = gate
         self._image_of = image_of
+        self._environments = environments
         self._attach_logs = attach_logs
         self._specs = {c.name: c for c in spec.containers}
         self._starting: dict[str, asyncio.Task[None]] = {}
@@ -126,15 +129,18 @@ class Supervision:
         try:
             self._attach_logs(container)
             image = await self._image_of(container)
+            whole = await self._environments.take(container)
             async with self._gate:
                 async with asyncio.timeout(START_SECONDS):
-                    await self._start_once(container, image)
+                    await self._start_once(whole, image)
         except DriverError as error:
             reason = f"CannotStartContainerError: {error}"
         except TimeoutError:
             reason = _TIMED_OUT
         except ImageError as error:
             reason = error.stopped_reason
+        except NoEnvironment as error:
+            reason = str(error)
         finally:
             del self._starting[container.name]
             self._news.tell()

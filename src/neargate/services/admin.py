@@ -82,6 +82,7 @@ async def reset(house: House) -> dict[str, Any]:
     await stop_everything(house, "neargate reset", _RESET_SECONDS)
     await house.store.write(_forget)
     await house.logs.write(_forget_logs)
+    await house.objects.sweep(house.store, house.clock.now())
     return {"state": "reset"}
 
 

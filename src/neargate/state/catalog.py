@@ -3,6 +3,7 @@
 Imported by services/ and control/.
 """
 
+from neargate.model.bucket import Bucket, Object, Part, Upload, object_id, part_id
 from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
 from neargate.model.parameter import OldVersion, Parameter
@@ -136,4 +137,14 @@ PARAMETER_VERSION = Kind(
     OldVersion,
     lambda r: parameter_version_id(r.parameter, r.revision.number),
     {"parameter": lambda r: r.parameter},
+)
+
+BUCKET = Kind("bucket", Bucket, lambda r: r.name)
+OBJECT = Kind("object", Object, lambda r: object_id(r.bucket, r.key), {"file": lambda r: r.file})
+UPLOAD = Kind("object-upload", Upload, lambda r: r.id, {"bucket": lambda r: r.bucket})
+PART = Kind(
+    "object-part",
+    Part,
+    lambda r: part_id(r.upload, r.number),
+    {"upload": lambda r: r.upload, "file": lambda r: r.file},
 )

@@ -3,6 +3,8 @@
 Each function takes a transaction. Errors are Secrets Manager's own ApiErrors.
 """
 
+from msgspec.structs import replace
+
 from neargate.kit.errors import ApiError
 from neargate.model.record import Scope
 from neargate.model.secret import CURRENT, SealError, Secret, Value, Version, unseal, version_id
@@ -10,6 +12,7 @@ from neargate.state.catalog import SECRET, SECRET_VERSION, minute
 from neargate.state.store import Tx
 
 _VERSIONS_KEPT = 100
+_DAY = 86_400.0
 
 
 def not_found() -> ApiError:
@@ -71,6 +74,17 @@ def opened(key: bytes, version: Version) -> Value:
         return unseal(key, version)
     except SealError as error:
         raise ApiError("DecryptionFailure", str(error)) from None
+
+
+def note_access(tx: Tx, secret: Secret, now: float) -> None:
+    """Remember the day on which a value was last read; see `access_is_news`."""
+    kept = tx.get(SECRET, secret.arn)
+    if kept is not None:
+        tx.put(SECRET, replace(kept, accessed_day=now - now % _DAY))
+
+
+def access_is_news(secret: Secret, now: float) -> bool:
+    return secret.accessed_day != now - now % _DAY
 
 
 def versions_of(tx: Tx, secret: Secret) -> list[Version]:

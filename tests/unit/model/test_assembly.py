@@ -241,11 +241,6 @@ EFS = {"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        (definition(container(secrets=[{"name": "S", "valueFrom": "p"}])), "container 'web-app' has secrets"),
-        (
-            definition(container(environmentFiles=[{"type": "s3", "value": "arn:aws:s3:::b/x.env"}])),
-            "container 'web-app' has environmentFiles",
-        ),
         (
             definition(container(logConfiguration={"logDriver": "splunk"})),
             "failed to initialize logging driver: container 'web-app' has log driver splunk",
@@ -258,3 +253,17 @@ EFS = {"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}
 def test_what_this_version_cannot_make_real_says_so(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         assemble(params)
+
+
+def test_secrets_and_environment_files_are_names_not_values() -> None:
+    files = [{"type": "s3", "value": "arn:aws:s3:::b/x.env"}]
+    task = definition(
+        container(secrets=[{"name": "S", "valueFrom": "/p"}], environmentFiles=files),
+        executionRoleArn="arn:aws:iam::123456789012:role/execution",
+    )
+    (found,) = assemble(task).containers
+    assert (found.secrets, found.environment_files) == ((("S", "/p"),), ("arn:aws:s3:::b/x.env",))
+    instead = [{"type": "s3", "value": "arn:aws:s3:::b/y.env"}]
+    overrides = {"containerOverrides": [{"name": "web-app", "environmentFiles": instead}]}
+    (found,) = assemble(task, overrides).containers
+    assert found.environment_files == ("arn:aws:s3:::b/y.env",)

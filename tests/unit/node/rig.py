@@ -61,6 +61,10 @@ class FakeCell:
         self.streams: list[tuple[str, str]] = []
         self.manifests: dict[tuple[str, str, str, str], tuple[bytes, str, str]] = {}
         self.secrets: dict[str, tuple[str, str]] = {}
+        self.values: dict[str, str] = {}
+        """By `valueFrom`."""
+        self.files: dict[str, bytes] = {}
+        """Environment files by ARN."""
         self._cursors: dict[str, LogCursor] = {}
         self._cursor = 1
         self._changed = asyncio.Event()
@@ -137,6 +141,19 @@ class FakeCell:
         if parameter not in self.secrets:
             raise CellError(f"{parameter}: no such secret")
         return self.secrets[parameter]
+
+    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
+        self._check()
+        missing = next((source for source in sources if source not in self.values), None)
+        if missing is not None:
+            raise CellError(f"unable to retrieve secrets from ssm: invalid ssm parameters: {missing}")
+        return [self.values[source] for source in sources]
+
+    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
+        self._check()
+        if arn not in self.files:
+            raise CellError("NoSuchKey: The specified key does not exist.")
+        return self.files[arn]
 
     async def registry_token(self, account: str, region: str) -> tuple[str, str]:
         raise CellError("no built-in registry here")

@@ -142,6 +142,10 @@ class FakeSandbox:
         """The container ends by itself."""
         self._end(container, code, False)
 
+    def given(self, container: str) -> ContainerSpec:
+        """What the container was started with, the last time."""
+        return self._specs[container]
+
     def lose(self) -> None:
         """As if the sandbox's own process had died."""
         self._lost = True

@@ -18,7 +18,7 @@ from neargate.model.registry_token import Grant
 from neargate.model.sandbox import Assignment, Failure, LogBatch, LogCursor, SandboxStatus
 from neargate.model.task import Node
 from neargate.services.call import House
-from neargate.services.cell import log_intake, pulls
+from neargate.services.cell import injected, log_intake, pulls
 from neargate.services.cell.views import View
 from neargate.state.catalog import NODE, TASK
 from neargate.state.store import StoreError, Tx
@@ -144,6 +144,14 @@ class LocalCell:
             expires_at=int(self._house.clock.now()) + registry_token.LOGIN_SECONDS,
         )
         return registry_token.USER, registry_token.mint(self._house.signing_key, grant)
+
+    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
+        with _cell_errors():
+            return await injected.secret_values(self._house, Scope(account, region), sources)
+
+    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
+        with _cell_errors():
+            return await injected.environment_file(self._house, Scope(account, region), arn)
 
     async def registry_manifest(
         self, account: str, region: str, repository: str, reference: str

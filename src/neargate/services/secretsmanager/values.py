@@ -1,36 +1,26 @@
 """GetSecretValue and PutSecretValue. Called by gateway/dispatch."""
 
-from msgspec.structs import replace
-
 from neargate.model.secret import CURRENT, Secret, Version, labels_of
 from neargate.services.call import Call, Params, Result
 from neargate.services.secretsmanager import names
 from neargate.state import secrets
-from neargate.state.catalog import SECRET
 from neargate.state.store import Tx
 
-_DAY = 86_400.0
 _MAX_LABELS = 20
 
 
 async def get_secret_value(call: Call, params: Params) -> Result:
     now = call.now()
-    today = now - now % _DAY
 
     def body(tx: Tx) -> tuple[Secret, Version]:
         secret = secrets.need(tx, call.scope, names.secret_id(params), now)
         id, stage = names.text_of(params, "VersionId"), names.text_of(params, "VersionStage")
         return secret, secrets.need_version(tx, secret, id, stage)
 
-    def note(tx: Tx) -> None:
-        kept = tx.get(SECRET, secret.arn)
-        if kept is not None:
-            tx.put(SECRET, replace(kept, accessed_day=today))
-
     secret, version = await call.store.read(body)
     value = secrets.opened(call.house.signing_key, version)
-    if secret.accessed_day != today:
-        await call.store.write(note)
+    if secrets.access_is_news(secret, now):
+        await call.store.write(lambda tx: secrets.note_access(tx, secret, now))
     content = {"SecretBinary": value.data} if value.binary else {"SecretString": value.data.decode()}
     return {
         "ARN": secret.arn,
