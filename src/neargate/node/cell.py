@@ -60,7 +60,6 @@ class Cell(Protocol):
         """User name and password behind a `credentialsParameter`."""
         ...
 
-    async def registry_token(self, account: str, region: str) -> tuple[str, str]:
     async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
         """The values that `valueFrom`s name, in their order. Raise CellError with the cause in AWS's words.
 
@@ -72,6 +71,7 @@ class Cell(Protocol):
         """The object that an `environmentFiles` entry names. Raise CellError with S3's words."""
         ...
 
+    async def registry_token(self, account: str, region: str) -> tuple[str, str]:
         """User name and password for the built-in registry."""
         ...
 

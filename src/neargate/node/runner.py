@@ -164,6 +164,7 @@ class Runner:
             self._tools.clock,
             self._tools.starting,
             self._image_of,
+            self._environments,
             lambda container: self._attach_logs(sandbox, container),
         )
         failure = await supervision.run(lambda: self._stop_asked)
@@ -178,7 +179,6 @@ class Runner:
             async with scope:
                 yield
         except TimeoutError:
-            self._environments,
             if not scope.expired():
                 raise
         finally:
@@ -196,6 +196,7 @@ class Runner:
                 group.create_task(self._pull_all(fresh))
                 for container in fresh:
                     group.create_task(self._open_stream(container))
+                    group.create_task(self._fetch_environment(container))
         except ExceptionGroup as errors:
             raise _first(errors) from None
 
@@ -210,7 +211,6 @@ class Runner:
         self._journal.advance("ATTACHED" if self._journal.status.pull_started_at is None else "PULLING")
         self._journal.publish()
 
-                    group.create_task(self._fetch_environment(container))
     async def _pull_all(self, fresh: Sequence[ContainerSpec]) -> None:
         """All images at once. One that cannot be had ends the others' pulls."""
         self._journal.set_once(pull_started_at=self._tools.clock.now())
@@ -255,6 +255,12 @@ class Runner:
             reason = f"ResourceInitializationError: failed to initialize logging driver: {error}"
             raise CannotRun(reason) from None
 
+    async def _fetch_environment(self, container: ContainerSpec) -> None:
+        try:
+            await self._environments.fetch(container)
+        except NoEnvironment as error:
+            raise CannotRun(str(error)) from None
+
     def _attach_logs(self, sandbox: Sandbox, container: ContainerSpec) -> None:
         if container.log is not None:
             spool = sandbox.spool(container.name)
@@ -269,12 +275,6 @@ def _refusal(reason: str) -> Failure:
 def _first(errors: ExceptionGroup) -> BaseException:
     """What to tell of several failures: one that is the user's to know, before a mistake of ours."""
     found: BaseExceptionGroup | BaseException = errors.subgroup(CannotRun) or errors
-    async def _fetch_environment(self, container: ContainerSpec) -> None:
-        try:
-            await self._environments.fetch(container)
-        except NoEnvironment as error:
-            raise CannotRun(str(error)) from None
-
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found

@@ -15,8 +15,8 @@ from neargate.kit.ids import Ids
 from neargate.kit.settings import Settings
 from neargate.model.record import Scope
 from neargate.oci.content import ContentStore
-from neargate.state.store import Store
 from neargate.state.object_files import ObjectFiles
+from neargate.state.store import Store
 
 Params = Mapping[str, Any]
 Result = dict[str, Any]
@@ -38,11 +38,11 @@ class House:
     endpoint: str
     """The door's own URL, e.g. http://127.0.0.1:4566."""
 
-
     @property
     def objects(self) -> ObjectFiles:
         """The bytes of S3's objects."""
         return ObjectFiles(self.settings.data_dir / "objects")
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -134,6 +134,14 @@ class LocalCell:
         with _cell_errors():
             return await pulls.login(self._house, Scope(account, region), parameter)
 
+    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
+        with _cell_errors():
+            return await injected.secret_values(self._house, Scope(account, region), sources)
+
+    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
+        with _cell_errors():
+            return await injected.environment_file(self._house, Scope(account, region), arn)
+
     async def registry_token(self, account: str, region: str) -> tuple[str, str]:
         if account != self._house.settings.account_id:
             raise CellError(f"the registry of account {account} is not served here")
@@ -144,14 +152,6 @@ class LocalCell:
             expires_at=int(self._house.clock.now()) + registry_token.LOGIN_SECONDS,
         )
         return registry_token.USER, registry_token.mint(self._house.signing_key, grant)
-
-    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
-        with _cell_errors():
-            return await injected.secret_values(self._house, Scope(account, region), sources)
-
-    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
-        with _cell_errors():
-            return await injected.environment_file(self._house, Scope(account, region), arn)
 
     async def registry_manifest(
         self, account: str, region: str, repository: str, reference: str
