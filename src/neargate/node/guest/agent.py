@@ -4,6 +4,7 @@ Started by `init` as the machine's first process. It gets ready, says so (there 
 for the message that says which sandbox this machine is, and then keeps its containers like any shim.
 """
 
+import ctypes
 import gc
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from neargate.node.guest import identity, rehearsal
+from neargate.node.guest import identity
 from neargate.node.guest.disks import Disks
 from neargate.node.guest.port import Output, Port
 from neargate.node.shim import birth, files, kernel
@@ -21,6 +22,7 @@ from neargate.node.shim.main import Shim
 DIRECTORY, IMAGES = "/task", "/images"
 CGROUP = "neargate/task"
 RUNTIME = ("/usr/bin/crun", "--cgroup-manager=cgroupfs")
+_ADDR_NO_RANDOMIZE = 0x0040000
 SCRATCH = 0
 """Slot of the scratch disk; images have the others."""
 
@@ -48,23 +50,41 @@ class Guest(Shim):
         self._port.send({"event": "ready"})
         while True:
             for message in self._port.receive():
-                if message["op"] == "rehearse":  # a clone that is kept ready
-                    rehearsal.run()
-                    self._port.send({"event": "ready"})
-                else:
+                if message["op"] == "born":
                     return self._be_born(message)
+                self._rehearse(message)
+                self._port.send({"event": "ready"})
 
-    def _be_born(self, born: dict[str, Any]) -> None:
+    def _rehearse(self, message: dict[str, Any]) -> None:
+        """Be born, and run one container to its end: what a first time brings into memory is then there in
+        every clone. (And where the processor is emulated, in a clone kept ready, its translation.)"""
+        self._take(message)
+        causes: list[str | None] = []
+        self._start(message["start"], lambda error, _answer=None: causes.append(error))
+        container = self.containers["rehearsal"]
+        while container.starting or container.state["running"]:
+            for fd, _events in self._epoll.poll(1, 64):
+                self._handlers[fd](fd)
+        if causes != [None]:
+            sys.stderr.write(f"rehearsal: {causes}\n")
+        kernel.umount(message["start"]["lower"])
+        self.containers.clear()
+        files.remove_tree(f"{DIRECTORY}/c")
+
+    def _be_born(self, message: dict[str, Any]) -> None:
         try:
-            self.setup.update(born["setup"])
-            identity.take(born)
-            self._make()
+            self._take(message)
         except OSError as error:
             self._port.send({"event": "failed", "error": f"guest: {error}"})
             return
         self._peers[self._port.fd] = self._port
         self.watch(self._port.fd, self._receive)
         self._port.send(self._told())
+
+    def _take(self, message: dict[str, Any]) -> None:
+        self.setup.update(message["setup"])
+        identity.take(message)
+        self._make()
 
     def prepare(self) -> None:
         """All that can be made before it is known which sandbox this is."""
@@ -105,16 +125,22 @@ class Guest(Shim):
         except (OSError, IndexError) as error:
             return done(f"the image's disk does not appear: {error}")
         request["lower"] = f"{IMAGES}/{request['slot']}"
+        request["config"]["linux"]["personality"] = {"domain": "LINUX"}  # the container's: random again
         super()._start(request, done)
 
 
+def _settle_addresses() -> None:
+    """Load every program at the same place from here on: an emulator translates each place of it anew."""
+    ctypes.CDLL(None).personality(_ADDR_NO_RANDOMIZE)
+
+
 def main() -> None:
+    _settle_addresses()
     kernel.set_name("neargate-agent")
     os.environ.update({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"})
     os.umask(0o022)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     kernel.become_subreaper()
-    rehearsal.run()
     guest = Guest(Port(), Disks())
     guest.prepare()
     gc.collect()

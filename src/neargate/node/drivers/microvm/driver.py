@@ -6,6 +6,7 @@ machine's supervisor (vmm/) is its shim. Here: the guest image, templates, and c
 
 import asyncio
 import logging
+import os
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from neargate.node import ocispec
 from neargate.node.drivers.base import DriverUnavailable
 from neargate.node.drivers.microvm import guest_image
 from neargate.node.drivers.microvm.guest_image import GuestImage
+from neargate.node.drivers.microvm.ready import ReadyClones
 from neargate.node.drivers.microvm.sandbox import MicrovmSandbox
 from neargate.node.drivers.microvm.templates import Templates, size_of, uid_of
 from neargate.node.linked import LinkedSandbox
@@ -24,21 +26,27 @@ from neargate.node.shimmed.zygote import ZygoteGone
 
 log = logging.getLogger(__name__)
 
+_BIRTHS_PER_PROCESSOR = 2
+"""More at once would only make each of them late."""
+
 
 class MicrovmDriver(ShimDriver):
     name = "microvm"
     zygote = "neargate.node.drivers.microvm.vmm.zygote"
 
     def __init__(
-        self, root: Path, instance: str, vpc_cidr: str, cache: Path, accelerator: str = "tcg"
+        self, root: Path, instance: str, vpc_cidr: str, cache: Path, accelerator: str = "tcg", ready: int = 0
     ) -> None:
-        """cache -- where guest images are kept, for all daemons of the machine. accelerator -- kvm or tcg
-        (software emulation); probe.py says whether kvm works."""
+        """cache -- where guest images and templates are kept, for all daemons of the machine.
+        accelerator -- kvm, or tcg (software emulation); probe.py says whether kvm works.
+        ready -- how many clones of each size in use are kept ready."""
         super().__init__(root, instance, vpc_cidr)
         self._cache = cache
         self._accelerator = accelerator
         self._image: GuestImage | None = None
         self._templates: Templates | None = None
+        self.ready = ReadyClones(ready, root, self._cold_fork)
+        self._births = asyncio.Semaphore(_BIRTHS_PER_PROCESSOR * (os.cpu_count() or 1))
         self._template_of: dict[str, dict[str, Any]] = {}
 
     def check_tools(self) -> None:
@@ -47,16 +55,17 @@ class MicrovmDriver(ShimDriver):
                 raise DriverUnavailable(f"microvm tier: this machine has no {path}")
 
     async def choose(self) -> None:
-        self._image = await asyncio.to_thread(guest_image.prepare, self._cache)
+        self._image = await asyncio.to_thread(guest_image.prepare, self._cache / "guests")
         vmm_root = self._root / "images" / f"vmm-{self._image.key}"
         self._templates = Templates(
-            self._root / "templates", self._image, vmm_root, self._accelerator, self._fork
+            self._cache / "templates", self._image, vmm_root, self._accelerator, self._cold_fork
         )
         await asyncio.to_thread(self._templates.prune)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.ready.close()
         if self._templates:
             await self._templates.close()
         await super().__aexit__(kind, error, trace)
@@ -67,7 +76,10 @@ class MicrovmDriver(ShimDriver):
         assert self._templates
         template = await self._templates.get(size_of(spec))
         self._template_of[spec.id] = template
-        return await super().open(spec, directory)
+        async with self._births:
+            sandbox = await super().open(spec, directory)
+        self.ready.fill(template)
+        return sandbox
 
     def setup(self, spec: SandboxSpec) -> dict[str, object]:
         return {
@@ -82,6 +94,12 @@ class MicrovmDriver(ShimDriver):
         return MicrovmSandbox(spec, directory, self._bury, self._lost, self._later)
 
     async def _fork(self, setup: dict[str, object]) -> socket.socket:
+        template = setup["template"]
+        assert isinstance(template, dict)
+        waiting = await self.ready.take(template, setup) if setup["networked"] else None
+        return waiting or await self._cold_fork(setup)
+
+    async def _cold_fork(self, setup: dict[str, object]) -> socket.socket:
         try:
             return await self._prepared_fork(setup)
         except ZygoteGone as error:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 KERNELS = (Path("/var/lib/neargate-guest-kernel"), Path("/"))
 """Where a kernel may be: unpacked by scripts/system-packages.sh, or installed."""
+_NAMES = ("vmlinuz", "initramfs", "vmm.erofs", "rehearsal.erofs")
 QEMU = "/usr/bin/qemu-system-x86_64"
 _MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "virtio_net", "erofs",
             "overlay")  # fmt: skip
@@ -55,6 +56,8 @@ class GuestImage:
     initramfs: Path
     vmm_root: Path
     """An EROFS file: the root of QEMU's own mount namespace."""
+    rehearsal: Path
+    """An image of busybox alone, for the container that every guest runs before it is frozen."""
 
 
 def prepare(cache: Path) -> GuestImage:
@@ -63,7 +66,7 @@ def prepare(cache: Path) -> GuestImage:
     guest, vmm = _guest_files(modules), _vmm_files()
     key = _hash([kernel, *guest.values(), *vmm.values()], [*guest, *vmm])
     directory = cache / key
-    image = GuestImage(key, directory / "vmlinuz", directory / "initramfs", directory / "vmm.erofs")
+    image = GuestImage(key, *(directory / name for name in _NAMES))
     if directory.is_dir():
         return image
     started = time.monotonic()
@@ -75,6 +78,8 @@ def prepare(cache: Path) -> GuestImage:
         shutil.copyfile(kernel, new / "vmlinuz")
         _initramfs(guest, modules, Path(scratch) / "guest", new / "initramfs")
         _vmm_root(vmm, Path(scratch) / "vmm", new / "vmm.erofs")
+        _stage({"busybox": guest["bin/busybox"]}, Path(scratch) / "rehearsal")
+        _erofs(Path(scratch) / "rehearsal", new / "rehearsal.erofs")
         try:
             new.rename(directory)
         except OSError:
@@ -214,8 +219,6 @@ def _initramfs(files: dict[str, Path], modules: Path, tree: Path, target: Path) 
     _stage(files, tree)
     for name in ("proc", "sys", "dev", "run", "tmp", "new", "task", "images", "etc", "root", "sbin"):
         (tree / name).mkdir(parents=True, exist_ok=True)
-    (tree / "usr/lib/rehearsal").mkdir(parents=True)
-    shutil.copy(tree / "bin/busybox", tree / "usr/lib/rehearsal/busybox")
     (tree / "bin/cp").symlink_to("busybox")
     (tree / "modules/order").write_text("\n".join(m.name for m in _module_order(modules)))
     (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
@@ -232,4 +235,8 @@ def _vmm_root(files: dict[str, Path], tree: Path, target: Path) -> None:
     _stage(files, tree)
     for name in ("proc", "dev", "old"):
         (tree / name).mkdir()
+    _erofs(tree, target)
+
+
+def _erofs(tree: Path, target: Path) -> None:
     subprocess.run(["mkfs.erofs", "-T0", "--all-root", target, tree], check=True, stdout=subprocess.DEVNULL)

@@ -1,10 +1,11 @@
 """Templates: a guest of each size in use, booted once and frozen; every task's machine is a clone of one.
 
-Called by driver.py. They are made by a fork of the zygote (vmm/template.py) and kept in the driver's
-directory, by the hash of all that they depend on: guest image, size, accelerator, clock.
+Called by driver.py. They are made by a fork of the zygote (vmm/template.py) and kept in the machine's cache,
+by the hash of all that they depend on: guest image, size, accelerator, clock.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,15 +17,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from neargate.model.sandbox import SandboxSpec
+from neargate.model.sandbox import ContainerSpec, SandboxSpec
+from neargate.node import ocispec, seccomp
 from neargate.node.drivers.base import DriverError
 from neargate.node.drivers.microvm import clock
 from neargate.node.drivers.microvm.guest_image import GuestImage
-from neargate.node.drivers.microvm.vmm.machine import Size
+from neargate.node.drivers.microvm.sandbox import PLACE
+from neargate.node.drivers.microvm.vmm import machine
+from neargate.node.drivers.microvm.vmm.machine import REHEARSAL_SLOT, Size
+from neargate.oci.manifest import ImageConfig
 
 log = logging.getLogger(__name__)
 
 _GUEST_MIB, _STEP_MIB = 96, 256
+_KEPT_SECONDS = 30 * 86400
 _UID = 3 << 30
 """First user id of machines: beyond those of the process tier's users."""
 
@@ -58,6 +64,7 @@ class Templates:
         self._fork = fork
         self._making: dict[str, asyncio.Task[None]] = {}
         self._tsc = clock.tsc_khz()
+        self._rehearsal = _rehearsal()
 
     async def get(self, size: Size) -> dict[str, Any]:
         """What vmm/ must know of the template for machines of a size; made now if it is not there yet."""
@@ -68,10 +75,13 @@ class Templates:
             if task is None or task.done():
                 task = self._making[key] = asyncio.create_task(self._make(size, directory))
             await asyncio.shield(task)
+        os.utime(directory)
         return self._about(size, directory)
 
     def _key(self, size: Size) -> str:
-        parts = [self._image.key, size.cpus, size.memory, self._accelerator, self._tsc, os.uname().release]
+        line = machine.kernel_command_line(self._tsc, self._accelerator)
+        command = machine.command(size, machine.Ends(0, 0, 0, 0, 0), self._accelerator, [line])
+        parts = [self._image.key, *command, os.uname().release]
         return f"{self._image.key[:12]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
 
     def _about(self, size: Size, directory: Path) -> dict[str, Any]:
@@ -85,6 +95,8 @@ class Templates:
             "initramfs": str(self._image.initramfs.resolve()),
             "tsc_khz": self._tsc,
             "uid": uid_of(directory.name),
+            "rehearsal_image": str(self._image.rehearsal.resolve()),
+            "rehearsal": self._rehearsal,
         }
 
     async def _make(self, size: Size, directory: Path) -> None:
@@ -105,17 +117,39 @@ class Templates:
         log.info("template of %s made in %.1f s", what, time.monotonic() - started)
 
     def prune(self) -> None:
-        """Remove what an older guest image left. (Running machines have their memory already.)"""
+        """Remove what nobody has used for long. (Running machines have their memory already.)"""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in self._root.iterdir():
-            if not path.name.startswith(self._image.key[:12]):
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+                    shutil.rmtree(path)
 
     async def close(self) -> None:
         tasks = [task for task in self._making.values() if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _rehearsal() -> dict[str, Any]:
+    """A sandbox and a container that ends at once, as a guest is told of them."""
+    container = ContainerSpec(
+        name="rehearsal", image="", runtime_id="rehearsal-1", command=("/busybox", "true")
+    )
+    spec = SandboxSpec(id="0" * 32, containers=(container,), interface=None, cpu=1024, memory=64 << 20)
+    config, _notes = ocispec.config(spec, container, ImageConfig(), PLACE)
+    config["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.bpf(ocispec.CAPABILITIES)}
+    setup = {name: getattr(spec, name) for name in ("id", "interface", "memory", "cpu", "pids", "shared_pid")}
+    setup |= {"files": ocispec.etc_files(spec), "hostname": "rehearsal", "scratch_resized": False}
+    start: dict[str, Any] = {
+        "op": "start",
+        "name": container.name,
+        "runtime_id": container.runtime_id,
+        "config": config,
+    }
+    start |= {"slot": REHEARSAL_SLOT, "user": "", "volumes": [], "image_volumes": [], "volumes_from": []}
+    start |= {"interactive": False, "log": {"max_buffer_bytes": 1 << 20, "blocking": False}}
+    return {"setup": setup, "start": start}
 
 
 async def _line(connection: socket.socket) -> dict[str, Any]:

@@ -18,13 +18,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int) -> int:
-    """root -- a mount. inherited -- descriptor here -> there. output -- of what QEMU says. Raise OSError.
-
-    The caller's next children are in QEMU's process namespace: it may have no others.
-    """
+    """root -- a mount. inherited -- descriptor here -> there. output -- of what QEMU says. Raise OSError."""
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kernel.unshare(kernel.CLONE_NEWPID)
     pid = os.fork()
     if pid:
+        kernel.setns(home, kernel.CLONE_NEWPID)  # later children, and threads, are at home again
+        os.close(home)
         return pid
     try:
         _become(argv, root, uid, inherited, output)

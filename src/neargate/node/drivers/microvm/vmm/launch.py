@@ -7,13 +7,18 @@ begins with a copy of it as it was then (sparse: about a megabyte).
 
 import errno
 import os
+import select
 import socket
 import time
 from typing import Any
 
 from neargate.node.drivers.microvm.vmm import jail, machine, tap
 from neargate.node.drivers.microvm.vmm.qmp import Qmp, QmpError
+from neargate.node.guest import frames
 
+FRAME = 1 << 20
+"""The longest message that is taken from a guest."""
+_READ = 1 << 17
 _PORT_BUFFER = 1 << 20
 _SEND = 1 << 30
 
@@ -65,6 +70,57 @@ def boot(template: dict[str, Any], memory: int, scratch: int) -> Vm:
     finally:
         for fd in extra:
             os.close(fd)
+
+
+def put(vm: Vm, slot: int, path: str, flags: int) -> None:
+    """Put a file behind a disk slot. Raise OSError or QmpError."""
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        number = vm.qmp.ask("add-fd", fd)["fdset-id"]
+    finally:
+        os.close(fd)
+    readonly, node = flags == os.O_RDONLY, f"file{slot}-{number}"
+    vm.qmp.ask(
+        "blockdev-add", driver="file", node_name=node, filename=f"/dev/fdset/{number}",
+        read_only=readonly, locking="off", discard="ignore" if readonly else "unmap",
+    )  # fmt: skip
+    raw: dict[str, Any] = {"driver": "raw", "node-name": machine.slot_node(slot), "file": node}
+    raw |= {"read-only": readonly} | ({} if readonly else {"discard": "unmap"})
+    vm.qmp.ask("blockdev-reopen", options=[raw])
+
+
+def send(vm: Vm, message: dict[str, Any]) -> None:
+    vm.port.sendall(frames.json_frame(message))
+
+
+def hear(vm: Vm, event: str, seconds: float) -> dict[str, Any]:
+    """Wait for the guest's `event`. Raise LaunchError or FrameError."""
+    reader, deadline, console = frames.Reader(FRAME), time.monotonic() + seconds, b""
+    port = vm.port.fileno()
+    while time.monotonic() < deadline:
+        for fd in select.select([port, vm.output], [], [], 1)[0]:
+            data = os.read(fd, _READ)
+            if fd == vm.output:
+                console = (console + data)[-2000:]
+            if not data:
+                text = console.decode(errors="replace").strip()
+                raise LaunchError(f"the virtual machine has ended: {text or said(vm.output)}")
+            for kind, payload in reader.feed(data) if fd == port else ():
+                message = frames.message(payload) if kind == frames.JSON else {}
+                if message.get("event") == "failed":
+                    raise LaunchError(str(message.get("error"))[:1000])
+                if message.get("event") == event:
+                    return message
+    text = console.decode(errors="replace").strip()
+    raise LaunchError(f"the guest has said nothing for {seconds:.0f} s: {text}")
+
+
+def rehearse(vm: Vm, template: dict[str, Any], seconds: float) -> None:
+    """Have the guest run a container and forget it. Raise LaunchError, OSError, QmpError or FrameError."""
+    put(vm, machine.REHEARSAL_SLOT, template["rehearsal_image"], os.O_RDONLY)
+    born = {"op": "rehearse", "entropy": os.urandom(64).hex(), "time": time.time()}
+    send(vm, {**born, **template["rehearsal"]})
+    hear(vm, "ready", seconds)
 
 
 def _launch(

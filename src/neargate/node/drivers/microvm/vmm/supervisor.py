@@ -7,7 +7,6 @@ a killed shim would.
 """
 
 import os
-import select
 import socket
 import sys
 import time
@@ -22,7 +21,6 @@ from neargate.node.shim import birth, kernel
 from neargate.node.shim.main import VERSION, Shim
 from neargate.node.shim.peers import Peer
 
-_FRAME = 1 << 20
 _READ = 1 << 17
 _ENTROPY = 64
 _BIRTH_SECONDS = 60
@@ -45,14 +43,12 @@ def run(connection: socket.socket, setup: dict[str, Any]) -> None:
 
 def _wait_ready(connection: socket.socket, setup: dict[str, Any]) -> None:
     """A clone kept ready: warmed, nameless, gone with the daemon. The next message says what it becomes."""
-    os.setsid()
     kernel.set_name("neargate-ready")
     peer = Peer(connection)
     try:
         vm = _clone(setup)
-        _send(vm, {"op": "rehearse"})
-        _hear(vm, "ready")
-    except (OSError, launch.LaunchError, frames.FrameError) as error:
+        launch.rehearse(vm, setup["template"], _BIRTH_SECONDS)
+    except (OSError, launch.LaunchError, QmpError, frames.FrameError) as error:
         peer.send({"event": "failed", "error": str(error)})
         os._exit(1)
     peer.send({"event": "ready", "pid": vm.pid})
@@ -87,33 +83,11 @@ def _clone(setup: dict[str, Any]) -> launch.Vm:
     return launch.clone(setup["template"], templates.MEMORIES[directory], setup)
 
 
-def _send(vm: launch.Vm, message: dict[str, Any]) -> None:
-    vm.port.sendall(frames.json_frame(message))
-
-
-def _hear(vm: launch.Vm, event: str) -> dict[str, Any]:
-    """Wait for the guest's `event`. Raise LaunchError."""
-    reader, deadline = frames.Reader(_FRAME), time.monotonic() + _BIRTH_SECONDS
-    while time.monotonic() < deadline:
-        if not select.select([vm.port], [], [], 0.5)[0]:
-            continue
-        data = vm.port.recv(_READ)
-        if not data:
-            raise launch.LaunchError(f"the virtual machine ended: {launch.said(vm.output)}")
-        for _kind, payload in reader.feed(data):
-            message = frames.message(payload)
-            if message.get("event") == "failed":
-                raise launch.LaunchError(str(message.get("error"))[:1000])
-            if message.get("event") == event:
-                return message
-    raise launch.LaunchError(f"the guest has said nothing for {_BIRTH_SECONDS} s")
-
-
 class Supervisor(Shim):
     def __init__(self, setup: dict[str, Any], vm: launch.Vm | None) -> None:
         super().__init__(setup)
         self._vm = vm
-        self._reader = frames.Reader(_FRAME)
+        self._reader = frames.Reader(launch.FRAME)
         self._states: dict[str, Any] = {}
         self._logs: dict[str, Log] = {}
         self._slots: dict[str, int] = {}
@@ -152,8 +126,8 @@ class Supervisor(Shim):
         born |= {name: setup[name] for name in ("memory", "pids", "cpu")}
         born["scratch_resized"] = scratch_resized
         entropy = os.urandom(_ENTROPY).hex()
-        _send(self.vm, {"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
-        _hear(self.vm, "states")
+        launch.send(self.vm, {"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
+        launch.hear(self.vm, "states", _BIRTH_SECONDS)
         self.vm.port.settimeout(_GUEST_SECONDS)
         self._listener = birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
@@ -168,26 +142,10 @@ class Supervisor(Shim):
         path = f"{self.setup['directory']}/scratch.new"
         templates.make_scratch(path, self.setup["ephemeral_bytes"])
         try:
-            self._put(machine.SCRATCH_SLOT, path, os.O_RDWR)
+            launch.put(self.vm, machine.SCRATCH_SLOT, path, os.O_RDWR)
         finally:
             os.unlink(path)
         return True
-
-    def _put(self, slot: int, path: str, flags: int) -> None:
-        """Put a file behind a disk slot. Raise OSError or QmpError."""
-        fd = os.open(path, flags | os.O_CLOEXEC)
-        try:
-            number = self.vm.qmp.ask("add-fd", fd)["fdset-id"]
-        finally:
-            os.close(fd)
-        readonly, node = flags == os.O_RDONLY, f"file{slot}-{number}"
-        self.vm.qmp.ask(
-            "blockdev-add", driver="file", node_name=node, filename=f"/dev/fdset/{number}",
-            read_only=readonly, locking="off", discard="ignore" if readonly else "unmap",
-        )  # fmt: skip
-        raw: dict[str, Any] = {"driver": "raw", "node-name": machine.slot_node(slot), "file": node}
-        raw |= {"read-only": readonly} | ({} if readonly else {"discard": "unmap"})
-        self.vm.qmp.ask("blockdev-reopen", options=[raw])
 
     # -- the guest -------------------------------------------------------------------------------------
 
@@ -196,7 +154,7 @@ class Supervisor(Shim):
         text = launch.said(fd)
         if text and not self._quiet:
             sys.stderr.write(f"qemu: {text}\n")
-            self._quiet = os.fstat(2).st_size > _FRAME
+            self._quiet = os.fstat(2).st_size > launch.FRAME
 
     def _from_guest(self, _fd: int) -> None:
         try:
@@ -277,7 +235,7 @@ class Supervisor(Shim):
 
     def _say(self, message: dict[str, Any]) -> None:
         try:
-            _send(self.vm, message)
+            launch.send(self.vm, message)
         except OSError:
             self._died()
 
@@ -301,6 +259,9 @@ class Supervisor(Shim):
                 self._ask(peer, request)
             case "destroy":
                 self._destroy()
+                for asker, number, _request in self._asked.values():
+                    if asker:
+                        asker.send({"id": number, "error": "the sandbox is gone"})
                 peer.send({"id": request["id"], "ok": {}})
                 self._leave()
             case other:
@@ -313,7 +274,7 @@ class Supervisor(Shim):
             return peer.send({"id": request["id"], "error": f"more than {machine.IMAGE_SLOTS} images"})
         if image not in self._slots:
             try:
-                self._put(slot, image, os.O_RDONLY)
+                launch.put(self.vm, slot, image, os.O_RDONLY)
             except (OSError, QmpError) as error:
                 return peer.send({"id": request["id"], "error": f"image: {error}"})
             self._slots[image] = slot

@@ -6,7 +6,6 @@ Run in a fork of the zygote, on the driver's request; `hold` reads a template's 
 import fcntl
 import json
 import os
-import select
 import socket
 import subprocess
 import time
@@ -69,7 +68,8 @@ def _make(template: dict[str, Any]) -> None:
     os.fchown(memory, template["uid"], -1)  # it is opened anew through QEMU's own /proc
     vm = launch.boot(template, memory, os.open(f"{here}/scratch", os.O_RDWR | os.O_CLOEXEC))
     try:
-        _wait_ready(vm)
+        launch.hear(vm, "ready", _BOOT_SECONDS)
+        launch.rehearse(vm, template, _BOOT_SECONDS)
         vm.qmp.ask("stop")
         capability = {"capability": "x-ignore-shared", "state": True}
         vm.qmp.ask("migrate-set-capabilities", capabilities=[capability])
@@ -93,23 +93,3 @@ def make_scratch(path: str, size: int) -> None:
     done = subprocess.run([*_MKFS, "-E", "lazy_itable_init=1,nodiscard", path], capture_output=True)
     if done.returncode:
         raise OSError(5, f"mkfs.ext4: {done.stderr.decode(errors='replace').strip()}")
-
-
-def _wait_ready(vm: launch.Vm) -> None:
-    reader, deadline, console = frames.Reader(1 << 20), time.monotonic() + _BOOT_SECONDS, b""
-    vm.port.setblocking(False)
-    port = vm.port.fileno()
-    while time.monotonic() < deadline:
-        for fd in select.select([port, vm.output], [], [], 1)[0]:
-            if fd == vm.output:
-                data = os.read(vm.output, 1 << 16)
-                console = (console + data)[-2000:]
-                if not data:
-                    text = console.decode(errors="replace").strip()
-                    raise launch.LaunchError(f"the guest ended while it booted: {text}")
-                continue
-            for _kind, payload in reader.feed(vm.port.recv(1 << 16)):
-                if frames.message(payload).get("event") == "ready":
-                    return
-    text = console.decode(errors="replace").strip()
-    raise launch.LaunchError(f"the guest has not booted within {_BOOT_SECONDS} s: {text}")

@@ -8,7 +8,11 @@ from typing import Any
 
 _OUTPUT = 2 * 4096
 _TEXT = 4096
-_NUMBERS = ("cpu_seconds", "memory_bytes", "memory_peak_bytes", "pids")
+_NUMBERS = (
+    "cpu_seconds", "cpu_user_seconds", "cpu_system_seconds", "memory_bytes", "memory_peak_bytes", "pids",
+    "read_bytes", "write_bytes", "reads", "writes", "rx_bytes", "rx_packets", "rx_errors", "rx_dropped",
+    "tx_bytes", "tx_packets", "tx_errors", "tx_dropped",
+)  # fmt: skip
 
 
 def states(told: object, known: Container[str], runtime_ids: dict[str, str], pid: int) -> dict[str, Any]:
