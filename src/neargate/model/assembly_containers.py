@@ -86,7 +86,7 @@ def container_spec(
     )
 
 
-def _check_supported(definition: Json, override: Json) -> None:
+def _check_supported(definition: Json) -> None:
     name = definition["name"]
     if definition.get("credentialSpecs"):
         raise ValueError(f"container '{name}' has credentialSpecs, which are not available in this version")
