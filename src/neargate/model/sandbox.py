@@ -107,6 +107,8 @@ class ContainerSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     """(variable, `valueFrom`): the node asks the cell for the values at each start, and never writes them."""
     environment_files: tuple[str, ...] = ()
     """ARNs of objects with more variables; asked for likewise."""
+    arn: str = ""
+    """For the metadata endpoint."""
 
 
 class InterfaceSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -121,6 +123,18 @@ class InterfaceSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     dns_name: str
     dns_servers: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
+
+
+class Facts(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """What the metadata endpoint tells of a sandbox, beside what the node itself goes by."""
+
+    launch_type: str = ""
+    service: str = ""
+    zone: str = ""
+    zone_id: str = ""
+    fault_injection: bool = False
+    credentials_id: str = ""
+    """Names the role's credentials in the endpoint's path; empty for a sandbox without a role."""
 
 
 class SandboxSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -142,6 +156,7 @@ class SandboxSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     region: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     """Facts for the metadata endpoint: task ARN, cluster, family, revision."""
+    facts: Facts = Facts()
 
 
 class Assignment(Part, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,10 +7,11 @@ and metadata.py (credentials, tags, protection).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from neargate.kit.errors import CellError as CellError
 from neargate.model.sandbox import Assignment, LogBatch, LogCursor, SandboxStatus
+from neargate.model.session import SessionCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +81,21 @@ class Cell(Protocol):
     ) -> tuple[bytes, str, str]:
         """(bytes, media type, digest) of what a tag or a digest names in the built-in registry, whose blobs
         this machine has.
+        """
+        ...
+
+    async def task_credentials(self, sandbox: str) -> SessionCredentials:
+        """Fresh credentials of the task's own role, good until they expire or the task stops. CellError if
+        it has no role, or has stopped.
+        """
+        ...
+
+    async def task_tags(self, sandbox: str) -> dict[str, str]: ...
+
+    async def task_protection(
+        self, sandbox: str, enabled: bool | None, minutes: int | None
+    ) -> tuple[int, dict[str, Any]]:
+        """Ask for the task's protection from scale-in (`enabled` None), or set it: what the protection
+        endpoint answers, HTTP status first.
         """
         ...

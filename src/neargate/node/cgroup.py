@@ -111,12 +111,17 @@ class Group:
         return 0
 
     def usage(self) -> dict[str, float]:
-        """cpu_seconds, memory_bytes, memory_peak_bytes, pids; zeros when the group is gone."""
+        """cpu_seconds (user and system too), memory_bytes, memory_peak_bytes, pids, and what went to and from
+        disks; zeros when the group is gone.
+        """
         if self.v2:
-            usec = _field(self._read("", "cpu.stat"), "usage_usec") / 1e6
+            stat = self._read("", "cpu.stat")
+            usec, user, system = (_field(stat, f"{what}_usec") / 1e6 for what in ("usage", "user", "system"))
             names = ("memory.current", "memory.peak", "pids.current")
         else:
-            usec = _number(self._read("cpuacct", "cpuacct.usage")) / 1e9
+            usec, user, system = (
+                _number(self._read("cpuacct", f"cpuacct.usage{what}")) / 1e9 for what in ("", "_user", "_sys")
+            )
             names = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "pids.current")
         memory, peak, pids = (_number(self._read(name.partition(".")[0], name)) for name in names)
         # page cache that the kernel would give back at once is not what a user calls used memory
@@ -125,10 +130,33 @@ class Group:
         )
         return {
             "cpu_seconds": usec,
+            "cpu_user_seconds": user,
+            "cpu_system_seconds": system,
             "memory_bytes": max(0, memory - cold),
             "memory_peak_bytes": max(peak, memory),
             "pids": pids,
+            **self._disk(),
         }
+
+    def _disk(self) -> dict[str, int]:
+        """Bytes and operations, over all devices. Version 2 counts only where somebody enabled `io`."""
+        if self.v2:
+            keys = {"rbytes": "read_bytes", "wbytes": "write_bytes", "rios": "reads", "wios": "writes"}
+            found = dict.fromkeys(keys.values(), 0)
+            for word in self._read("", "io.stat").split():
+                key, _, value = word.partition("=")
+                if key in keys:
+                    found[keys[key]] += _number(value)
+            return found
+        found = {}
+        for file, names in (
+            ("io_service_bytes", ("read_bytes", "write_bytes")),
+            ("io_serviced", ("reads", "writes")),
+        ):
+            lines = self._read("blkio", f"blkio.throttle.{file}_recursive").splitlines()
+            for operation, name in zip(("Read", "Write"), names, strict=True):
+                found[name] = sum(_number(ln.split()[2]) for ln in lines if ln.split()[1:2] == [operation])
+        return found
 
     def pids(self) -> list[int]:
         """Processes in the group itself and in all groups below it."""

@@ -6,6 +6,7 @@ machine) and speaks the protocol of node/shim/main.py. A tier adds how an image 
 
 import abc
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -13,12 +14,16 @@ from types import MappingProxyType
 from typing import Any
 
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
+from neargate.model.usage import Network
 from neargate.node import ocispec, seccomp
 from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Usage
 from neargate.node.link import Link, ShimGone, connect
 from neargate.oci.images import Image
 
 log = logging.getLogger(__name__)
+
+_COUNTS = ("memory_bytes", "memory_peak_bytes", "pids", "read_bytes", "write_bytes", "reads", "writes")
+_NETWORK = tuple(field.name for field in dataclasses.fields(Network))
 
 
 class LinkedSandbox(abc.ABC):
@@ -111,9 +116,7 @@ class LinkedSandbox(abc.ABC):
         return ExecResult(answer["exit_code"], bytes.fromhex(answer["output"]), answer["timed_out"])
 
     async def usage(self, container: str) -> Usage:
-        answer = await self.link.ask("usage", container=container)
-        counts = (int(answer[name]) for name in ("memory_bytes", "memory_peak_bytes", "pids"))
-        return Usage(float(answer["cpu_seconds"]), *counts)
+        return usage_of(await self.link.ask("usage", container=container))
 
     def spool(self, container: str) -> Path:
         return self.directory / "spool" / container
@@ -174,6 +177,19 @@ class LinkedSandbox(abc.ABC):
         loop = asyncio.get_running_loop()
         for changed in self._watchers:
             loop.call_soon(changed)
+
+
+def usage_of(told: Mapping[str, Any]) -> Usage:
+    """Shims that an older daemon forked tell less."""
+    counts = {name: int(told.get(name, 0)) for name in (*_COUNTS, *_NETWORK)}
+    network = Network(**{name: counts.pop(name) for name in _NETWORK})
+    return Usage(
+        cpu_seconds=float(told["cpu_seconds"]),
+        cpu_user_seconds=float(told.get("cpu_user_seconds", 0.0)),
+        cpu_system_seconds=float(told.get("cpu_system_seconds", 0.0)),
+        network=network if network != Network() else None,
+        **counts,
+    )
 
 
 def state_of(told: Mapping[str, Any]) -> ContainerState:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from neargate.kit.clock import Clock
-from neargate.model.sandbox import ContainerSpec, Failure, SandboxSpec
+from neargate.model.sandbox import ContainerSpec, Failure, SandboxSpec, SandboxStatus
 from neargate.node.cell import Cell, CellError
 from neargate.node.drivers.base import Driver, DriverError, Sandbox
 from neargate.node.ending import Ending
@@ -81,6 +81,20 @@ class Runner:
         daemon leaves, it would do the others all the same, and forget a sandbox whose end nobody was told."""
         self._stop_asked = False
         self._scope: asyncio.Timeout | None = None
+
+    # -- what the metadata endpoint tells --------------------------------------------------------------
+
+    @property
+    def status(self) -> SandboxStatus:
+        return self._journal.status
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        return self._sandbox
+
+    @property
+    def ending(self) -> bool:
+        return self._stop_asked or self._journal.ending
 
     # -- what the agent says ---------------------------------------------------------------------------
 

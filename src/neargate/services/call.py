@@ -6,7 +6,7 @@ Made by gateway/dispatch for each request. An operation looks like this:
         return await call.store.read(lambda tx: ...)
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from neargate.kit.clock import Clock
 from neargate.kit.ids import Ids
 from neargate.kit.settings import Settings
 from neargate.model.record import Scope
+from neargate.model.session import Session
 from neargate.oci.content import ContentStore
 from neargate.state.object_files import ObjectFiles
 from neargate.state.store import Store
@@ -52,6 +53,8 @@ class Call:
     access_key_id: str
     request_id: str
     source_ip: str = ""
+    session: Session | None = None
+    """Of a caller with temporary credentials."""
 
     @property
     def store(self) -> Store:
@@ -75,3 +78,6 @@ class Call:
 
     def now(self) -> float:
         return self.house.clock.now()
+
+
+Operation = Callable[[Call, Params], Awaitable[Result]]

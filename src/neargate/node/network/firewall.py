@@ -6,7 +6,9 @@ daemon's prefix, so a task's start and end touch no rule. Security groups get th
 """
 
 import asyncio
+from collections.abc import Mapping
 
+from neargate.model import endpoints
 from neargate.node.network.interface import prefix
 
 
@@ -23,7 +25,7 @@ def rules(instance: str, vpc_cidr: str) -> str:
 
     Sources are checked against the routes (a task owns one address). Tasks reach nothing of the host
     itself (the door included) but answers and echo, no other daemon's tasks, and no link-local service
-    (a cloud's metadata).
+    (a cloud's metadata) but their own endpoint, for which `open_endpoint` fills the two empty chains.
     """
     ours = f'"{prefix(instance)}*"'
     return f"""
@@ -34,8 +36,14 @@ table inet {table_name(instance)} {{
     type filter hook prerouting priority raw; policy accept;
     iifname {ours} fib saddr . iif oif missing drop
   }}
+  chain endpoint_dnat {{
+    type nat hook prerouting priority dstnat; policy accept;
+  }}
+  chain endpoint {{
+  }}
   chain input {{
     type filter hook input priority filter; policy accept;
+    jump endpoint
     iifname {ours} jump to_host
   }}
   chain to_host {{
@@ -70,6 +78,34 @@ async def _nft(text: str) -> None:
 
 async def install(instance: str, vpc_cidr: str) -> None:
     await _nft(rules(instance, vpc_cidr))
+
+
+def endpoint_rules(instance: str, address: str, ports: Mapping[int, int], *, bound: bool = True) -> str:
+    """Lead tasks from 169.254.170.2 to the daemon's own address; nobody else, and nothing else, gets there.
+
+    ports -- of 169.254.170.2 -> of the address. bound -- the listener must stand on that very address: while
+    no daemon runs, one of another program's on all addresses is no way out.
+    """
+    table, ours = f"inet {table_name(instance)}", f'"{prefix(instance)}*"'
+    to = f"iifname {ours} ip daddr {endpoints.ADDRESS} tcp dport"
+    known = f"iifname {ours} ct original ip daddr {endpoints.ADDRESS} ip daddr {address} tcp dport"
+    inside = "{ " + ", ".join(str(port) for port in ports.values()) + " }"
+    lines = [f"flush chain {table} endpoint_dnat", f"flush chain {table} endpoint"]
+    lines += [
+        f"add rule {table} endpoint_dnat {to} {outer} dnat ip to {address}:{inner}"
+        for outer, inner in ports.items()
+    ]
+    lines.append(f"add rule {table} endpoint {known} {inside} ct state established accept")
+    lines.append(f"add rule {table} endpoint {known} {inside} {'socket wildcard 0 ' if bound else ''}accept")
+    lines.append(f"add rule {table} endpoint ip daddr {address} drop")
+    return "\n".join(lines) + "\n"
+
+
+async def open_endpoint(instance: str, address: str, ports: Mapping[int, int]) -> None:
+    try:
+        await _nft(endpoint_rules(instance, address, ports))
+    except FirewallError:  # a kernel without nft_socket
+        await _nft(endpoint_rules(instance, address, ports, bound=False))
 
 
 async def remove(instance: str) -> None:

@@ -18,8 +18,9 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_PID = 1, 3, 18, 19
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
-RT_TABLE_MAIN, RTN_UNICAST, RTN_BLACKHOLE = 254, 1, 6
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
+RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
+RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE = 1, 2, 6
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
 IFF_UP = 1
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
@@ -155,6 +156,6 @@ class RtNetlink:
         self.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
-def route_head(prefix: int, scope: int, kind: int) -> bytes:
-    """struct rtmsg of a route in the main table, protocol `static`."""
-    return struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, RT_TABLE_MAIN, 4, scope, kind, 0)
+def route_head(prefix: int, scope: int, kind: int, table: int = RT_TABLE_MAIN) -> bytes:
+    """struct rtmsg of a route, protocol `static`."""
+    return struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, table, 4, scope, kind, 0)

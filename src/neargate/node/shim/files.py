@@ -88,3 +88,18 @@ def _walk(top: int, stack: list[tuple[int, str]]) -> None:
 def overlay_path(path: str) -> str:
     """A path as a value among overlay's mount options."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def network_counters() -> dict[str, int]:
+    """Of `eth0` in the network namespace that this process is in; nothing where there is none."""
+    for line in read("/proc/self/net/dev").splitlines():
+        name, _, counters = line.partition(":")
+        if name.strip() == "eth0":
+            numbers = [int(number) for number in counters.split()]
+            names = ("bytes", "packets", "errors", "dropped")
+            return {
+                f"{way}_{what}": numbers[at + i]
+                for way, at in (("rx", 0), ("tx", 8))
+                for i, what in enumerate(names)
+            }
+    return {}

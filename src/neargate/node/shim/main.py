@@ -23,6 +23,7 @@ from neargate.node.network.interface import Interface
 from neargate.node.shim import birth, files
 from neargate.node.shim.container import Container, StartError
 from neargate.node.shim.execs import Exec
+from neargate.node.shim.files import network_counters
 from neargate.node.shim.peers import Peer
 
 VERSION = 1
@@ -289,7 +290,8 @@ class Shim:
         container = self.containers.get(name)
         if not container:
             return done("no such container")
-        done(None, container.usage() if container.state["running"] else container.state.get("usage"))
+        running = container.state["running"]
+        done(None, container.usage() | network_counters() if running else container.state.get("usage"))
 
     # -- what happens ----------------------------------------------------------------------------------
 

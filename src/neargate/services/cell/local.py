@@ -9,16 +9,18 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from neargate.kit.errors import ApiError, CellError
 from neargate.model import addresses, lifecycle, registry_token
 from neargate.model.record import Scope
 from neargate.model.registry_token import Grant
 from neargate.model.sandbox import Assignment, Failure, LogBatch, LogCursor, SandboxStatus
+from neargate.model.session import SessionCredentials
 from neargate.model.task import Node
 from neargate.services.call import House
-from neargate.services.cell import injected, log_intake, pulls
+from neargate.services.cell import endpoints, injected, log_intake, pulls
+from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.views import View
 from neargate.state.catalog import NODE, TASK
 from neargate.state.store import StoreError, Tx
@@ -48,8 +50,10 @@ class Facts(Protocol):
 
 
 class LocalCell:
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, protection: Protection | None = None) -> None:
+        """protection -- ECS's two operations on it: rooms of services/ are strangers to each other."""
         self._house = house
+        self._protection = protection
         self._views: dict[str, View] = {}
         self._following: dict[str, asyncio.Lock] = {}
 
@@ -74,8 +78,15 @@ class LocalCell:
         async with self._following.setdefault(node, asyncio.Lock()):
             view = self._views.get(node)
             if view is None:
-                mode = self._house.settings.log_driver_mode
-                view = self._views[node] = View(self._house.store, node, mode, host_resolvers)
+                settings = self._house.settings
+                view = self._views[node] = View(
+                    self._house.store,
+                    node,
+                    settings.log_driver_mode,
+                    host_resolvers,
+                    key=self._house.signing_key,
+                    api=settings.inject_endpoint_url,
+                )
             with _cell_errors():
                 if view.cursor < 0 or after == 0:
                     await view.read_all()
@@ -158,6 +169,20 @@ class LocalCell:
     ) -> tuple[bytes, str, str]:
         with _cell_errors():
             return await pulls.manifest(self._house, Scope(account, region), repository, reference)
+
+    async def task_credentials(self, sandbox: str) -> SessionCredentials:
+        with _cell_errors():
+            return await endpoints.credentials(self._house, sandbox)
+
+    async def task_tags(self, sandbox: str) -> dict[str, str]:
+        with _cell_errors():
+            return (await endpoints.running_task(self._house, sandbox)).tags
+
+    async def task_protection(
+        self, sandbox: str, enabled: bool | None, minutes: int | None
+    ) -> tuple[int, dict[str, Any]]:
+        with _cell_errors():
+            return await endpoints.protect(self._house, self._protection, sandbox, enabled, minutes)
 
 
 @contextlib.contextmanager

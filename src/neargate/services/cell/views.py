@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from neargate.kit.errors import ApiError
-from neargate.model import addresses
+from neargate.model import addresses, endpoints
 from neargate.model.assembly import sandbox_spec
 from neargate.model.sandbox import Assignment, SandboxSpec
 from neargate.model.task import Task
@@ -20,8 +20,18 @@ log = logging.getLogger(__name__)
 
 class View:
     def __init__(
-        self, store: Store, node: str, log_driver_mode: str, resolvers: Callable[[], Sequence[str]]
+        self,
+        store: Store,
+        node: str,
+        log_driver_mode: str,
+        resolvers: Callable[[], Sequence[str]],
+        *,
+        key: bytes,
+        api: bool,
     ) -> None:
+        """key -- what ids in the endpoints' paths are made of. api -- tasks' SDKs are pointed to the door."""
+        self._key = key
+        self._api = api
         self._store = store
         self._node = node
         self._log_driver_mode = log_driver_mode
@@ -92,13 +102,16 @@ class View:
             return None
         setting = tx.get(ACCOUNT_SETTING, f"{task.account}/{task.region}//defaultLogDriverMode")
         mode = setting.value if setting is not None else self._log_driver_mode
-        spec = addresses.interface_spec(interface, subnet, self._resolvers())
+        eni = addresses.interface_spec(interface, subnet, self._resolvers())
         try:
-            return sandbox_spec(task, definition, spec, log_driver_mode=mode)
+            spec = sandbox_spec(task, definition, eni, log_driver_mode=mode)
         except (ApiError, ValueError, KeyError) as error:
             log.error("no sandbox can be made of a task", extra={"task": task.arn, "error": repr(error)})
             self._broken.append((task, str(error)))
             return None
+        return endpoints.equipped(
+            spec, task, definition, zone_id=subnet.zone_id, key=self._key, api=self._api
+        )
 
 
 def _assignment(spec: SandboxSpec, task: Task) -> Assignment:
