@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,25 +32,32 @@ from neargate.gateway import credentials, server
 from neargate.gateway.app import App
 from neargate.gateway.internal import Handler
 from neargate.gateway.registry import RegistryApp
+from neargate.gateway.task_door import TaskDoor
 from neargate.kit.clock import SystemClock
 from neargate.kit.errors import ApiError
 from neargate.kit.ids import SystemIds
 from neargate.kit.instance import instance_of as instance_of
 from neargate.kit.settings import Settings, SettingsError
 from neargate.kit.telemetry import configure_logging
+from neargate.model import endpoints
 from neargate.model.record import Scope
 from neargate.node.agent import Agent
 from neargate.node.cell import Cell
 from neargate.node.drivers.base import Driver, DriverUnavailable
 from neargate.node.images import Images
 from neargate.node.logs import LogShipper
+from neargate.node.metadata import Endpoint
+from neargate.node.network import endpoint as task_endpoint
+from neargate.node.network.firewall import FirewallError
 from neargate.node.select import node_parts
 from neargate.oci.content import ContentStore
 from neargate.oci.errors import ImageError
 from neargate.services import admin
 from neargate.services.call import House
+from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.local import LocalCell
 from neargate.services.ecr import collect_forever
+from neargate.services.ecs import protection
 from neargate.services.logs import expire_forever
 from neargate.state.sqlite import SqliteStore
 from neargate.state.store import StoreError
@@ -108,9 +115,13 @@ async def _house(settings: Settings) -> AsyncIterator[House]:
 
 
 @asynccontextmanager
-async def _node(settings: Settings, house: House) -> AsyncIterator[tuple[Driver, Images]]:
-    """The agent of this machine and the control loops, until the block ends."""
-    cell = LocalCell(house)
+async def _node(
+    settings: Settings, house: House, door: Callable[[Images], App] | None = None
+) -> AsyncIterator[tuple[Driver, App | None]]:
+    """The agent of this machine and the control loops, until the block ends. `door` makes what tasks find of
+    the door; without it their endpoints are not served.
+    """
+    cell = LocalCell(house, Protection(protection.get_task_protection, protection.update_task_protection))
     seen_by_node: Cell = cell  # the one place where the two sides' types are held against each other
     async with AsyncExitStack() as stack:
         driver, images = await node_parts(settings, house.blobs, seen_by_node, house.endpoint)
@@ -125,12 +136,42 @@ async def _node(settings: Settings, house: House) -> AsyncIterator[tuple[Driver,
             node_id=socket.gethostname(),
             clock=house.clock,
         )
+        app = door(images) if door is not None else None
+        listeners = []
+        if app is not None and settings.isolation != "fake":
+            listeners = await stack.enter_async_context(_task_listeners(settings))
         group = await stack.enter_async_context(_cancelled_at_exit())
+        if app is not None and listeners:
+            endpoint = Endpoint(agent, seen_by_node, house.clock)
+            both: tuple[server.Answers, ...] = (endpoint, TaskDoor(app, endpoint.is_task))
+            for answers, listener in zip(both, listeners, strict=True):
+                group.create_task(_serve_tasks(agent, answers, settings, listener), name="task-endpoint")
         group.create_task(agent.run(), name="agent")
         group.create_task(Loops(house).run(), name="loops")
         group.create_task(expire_forever(house), name="log-expiry")
         group.create_task(collect_forever(house), name="registry-collect")
-        yield driver, images
+        yield driver, app
+
+
+@asynccontextmanager
+async def _task_listeners(settings: Settings) -> AsyncIterator[list[socket.socket]]:
+    """What tasks reach at 169.254.170.2: the metadata port, and the door's."""
+    instance, ports = instance_of(settings.data_dir), (endpoints.METADATA_PORT, endpoints.API_PORT)
+    async with AsyncExitStack() as stack:
+        try:
+            opening = task_endpoint.opened(instance, settings.vpc_cidr, ports)
+            listeners = await stack.enter_async_context(opening)
+        except (FirewallError, OSError) as error:
+            raise StartError(f"tasks' endpoint at {endpoints.ADDRESS} cannot be opened: {error}") from error
+        yield listeners
+
+
+async def _serve_tasks(
+    agent: Agent, answers: server.Answers, settings: Settings, listener: socket.socket
+) -> None:
+    """From the moment that all tasks are known: until then connections wait."""
+    await agent.adopted.wait()
+    await server.serve_tasks(answers, settings, listener)
 
 
 @asynccontextmanager
@@ -160,8 +201,12 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
         async with _house(settings) as house:
             async with _cancelled_at_exit() as group:
                 opened = asyncio.Event()
-                async with _node(settings, house) as (driver, images):
-                    app = App(house, credential, RegistryApp(house), _internal(house, images))
+
+                def door(images: Images) -> App:
+                    return App(house, credential, RegistryApp(house), _internal(house, images))
+
+                async with _node(settings, house, door) as (driver, app):
+                    assert app is not None
                     group.create_task(server.serve(app, settings, ready=lambda _: opened.set()), name="door")
                     await opened.wait()
                     _announce(house, driver)
@@ -234,6 +279,7 @@ async def _teardown(settings: Settings) -> None:
             await admin.stop_everything(house, "neargate down", _TEARDOWN_SECONDS)
             await driver.sweep(())
             await driver.teardown()
+            task_endpoint.remove(settings.vpc_cidr)
         (settings.data_dir / "daemon.json").unlink(missing_ok=True)
 
 

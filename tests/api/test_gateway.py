@@ -40,7 +40,8 @@ def app(tmp_path: Path, **settings: Any) -> tuple[App, list[Any]]:
     async def status(request: Request) -> dict[str, str]:
         return {"asked": request.query}
 
-    house: Any = SimpleNamespace(settings=Settings(data_dir=tmp_path, **settings), ids=SystemIds())
+    settings_ = Settings(data_dir=tmp_path, **settings)
+    house: Any = SimpleNamespace(settings=settings_, ids=SystemIds(), signing_key=b"k" * 32)
     root = RootCredential(KEY, SECRET, "123456789012", "arn:aws:iam::123456789012:root")
     rooms = {"ecs": Room(CATALOGUE.service("ecs"), {"ListClusters": list_clusters})}
     handlers = {"status": status, "reset": status}

@@ -20,6 +20,7 @@ from neargate.kit.clock import Clock, SystemClock
 from neargate.kit.errors import ApiError
 from neargate.model.record import Scope
 from neargate.services.call import Call, House
+from neargate.state.catalog import TASK
 from neargate.wire import protocols
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Catalogue
@@ -55,7 +56,7 @@ class App:
         self._rooms = rooms if rooms is not None else build_rooms(self._catalogue)
         self._locator = Locator(self._catalogue, {name: room.service for name, room in self._rooms.items()})
         self._dispatcher = Dispatcher(self._rooms)
-        self._verifier = sigv4.Verifier(KeyRing(credential))
+        self._verifier = sigv4.Verifier(KeyRing(credential, key=house.signing_key))
         self._clock = clock or SystemClock()
         self._internal = Internal(house.settings, self._clock, self._verifier, internal, self.metrics)
 
@@ -90,6 +91,7 @@ class App:
         dialect = dialect_of(room.service.name, str(protocol))
         try:
             verified = self._verify(request, dialect, room.service.signing_name)
+            await self._check_bound(verified, dialect)
         except ApiError as refusal:
             return protocols.serialize_error(room.service, None, protocol, refusal, request_id), ""
         call = Call(
@@ -99,6 +101,7 @@ class App:
             verified.credential.access_key_id,
             request_id,
             source_ip,
+            verified.credential.session,
         )
         return await self._dispatcher.run(room, request, call)
 
@@ -110,6 +113,15 @@ class App:
         if not _REGION.fullmatch(claim.scope.region):
             raise Refusal.wrong_scope(dialect, "Credential should be scoped to a valid region.")
         return self._verifier.verify(request, claim, dialect, self._clock.now())
+
+    async def _check_bound(self, verified: sigv4.Verified, dialect: Dialect) -> None:
+        """Credentials of a task's role end with the task, whatever their time: the store knows."""
+        session = verified.credential.session
+        if session is None or not session.task_arn:
+            return
+        task = await self.house.store.read(lambda tx: tx.get(TASK, session.task_arn))
+        if task is None or task.last_status == "STOPPED":
+            raise Refusal.expired(dialect)
 
     def _not_served(
         self, request: Request, scope: sigv4.CredentialScope | None, service: str, request_id: str

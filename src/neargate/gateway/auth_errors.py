@@ -86,6 +86,16 @@ class Refusal(ApiError):
         return cls(code, "The security token included in the request is invalid.", status=dialect.status)
 
     @classmethod
+    def expired(cls, dialect: Dialect) -> "Refusal":
+        """Temporary credentials whose time is over, or whose task has stopped."""
+        if dialect.s3:
+            return cls("ExpiredToken", "The provided token has expired.", status=400)
+        if dialect.ec2:
+            return cls("RequestExpired", "Request has expired.", status=400)
+        code = "ExpiredTokenException" if dialect.json else "ExpiredToken"
+        return cls(code, "The security token included in the request is expired", status=dialect.status)
+
+    @classmethod
     def signature(cls, dialect: Dialect, message: str) -> "Refusal":
         code = "InvalidSignatureException" if dialect.json else "SignatureDoesNotMatch"
         return cls(code, message, status=dialect.status)

@@ -15,6 +15,8 @@ from typing import Protocol
 
 from neargate.kit.ids import Ids
 from neargate.kit.settings import Settings, SettingsError
+from neargate.model import session
+from neargate.model.session import Session
 
 _FILE = "credentials.json"
 _KEY_FILE = "signing.key"
@@ -29,6 +31,8 @@ class Credential:
     account: str
     principal_arn: str
     session_token: str = field(default="", repr=False)
+    session: Session | None = None
+    """Of temporary credentials that the daemon minted: they end, and may be bound to a task."""
 
 
 class RootCredential(Credential):
@@ -36,17 +40,27 @@ class RootCredential(Credential):
 
 
 class Credentials(Protocol):
-    def find(self, access_key_id: str) -> Credential | None: ...
+    def find(self, access_key_id: str, token: str = "") -> Credential | None: ...
 
 
 class KeyRing:
-    """Credentials held in memory, by key id."""
+    """Credentials held in memory, by key id; and sessions, which their tokens hold."""
 
-    def __init__(self, *credentials: Credential) -> None:
+    def __init__(self, *credentials: Credential, key: bytes = b"") -> None:
+        """key -- the daemon's own, with which sessions are minted; without it there are none."""
         self._by_id = {c.access_key_id: c for c in credentials}
+        self._key = key
 
-    def find(self, access_key_id: str) -> Credential | None:
-        return self._by_id.get(access_key_id)
+    def find(self, access_key_id: str, token: str = "") -> Credential | None:
+        """`token` -- the session token that came with the key id; whether it has expired is not asked."""
+        known = self._by_id.get(access_key_id)
+        if known is not None or not token or not self._key:
+            return known
+        found = session.open_token(self._key, access_key_id, token)
+        if found is None:
+            return None
+        secret = session.secret_of(self._key, access_key_id)
+        return Credential(access_key_id, secret, found.account, found.principal_arn, token, found)
 
 
 def load_or_create(settings: Settings, ids: Ids) -> RootCredential:

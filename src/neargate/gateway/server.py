@@ -12,26 +12,50 @@ import resource
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Protocol
 
 from neargate.gateway.app import App
+from neargate.gateway.asgi import ASGIApp
 from neargate.gateway.http1 import HEAD_SECONDS, Connection
 from neargate.gateway.tls import server_context
+from neargate.kit.errors import ApiError
 from neargate.kit.settings import Settings, SettingsError
+from neargate.wire.http import Request, Response
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _STOP_SECONDS = 5.0
+_CONNECTIONS_PER_TASK = 64
+
+
+class Answers(Protocol):
+    """What stands behind the connections: the App, or what tasks find at 169.254.170.2."""
+
+    def is_registry(self, path: str) -> bool:
+        """Is the body to be streamed to `registry`?"""
+        ...
+
+    @property
+    def registry(self) -> ASGIApp: ...
+
+    async def answer(self, request: Request, source_ip: str) -> Response: ...
+
+    def refuse(self, request: Request, error: ApiError) -> Response:
+        """The answer to a request that could not be read whole."""
+        ...
 
 
 class Server:
-    """What the connections of one door share."""
+    """What the connections of one door share. `per_client` -- how many of them one address may hold."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: Answers, settings: Settings, per_client: int | None = None) -> None:
         self.app = app
+        self._per_client = per_client
+        self._clients: Counter[str] = Counter()
         self.max_body_bytes = settings.max_body_bytes
         self.body_seconds = settings.request_timeout_seconds
         self.head_seconds = min(HEAD_SECONDS, settings.request_timeout_seconds)
@@ -62,9 +86,15 @@ class Server:
             idle = next((c for c in self._connections if c.idle()), connection)
             idle.transport.abort()
         self._connections.add(connection)
+        self._clients[connection.peer] += 1
+        if self._per_client is not None and self._clients[connection.peer] > self._per_client:
+            connection.transport.abort()
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._clients[connection.peer] -= 1
+        if not self._clients[connection.peer]:
+            del self._clients[connection.peer]
 
     def take(self, size: int) -> bool:
         """Claim room for bytes of bodies (negative: give it back); False, and none taken, where full."""
@@ -113,6 +143,17 @@ async def serve(app: App, settings: Settings, *, ready: Callable[[int], None]) -
     server = Server(app, settings)
     listener = await _listen(server, settings, context)
     ready(listener.sockets[0].getsockname()[1])
+    await _until_cancelled(server, listener)
+
+
+async def serve_tasks(app: Answers, settings: Settings, listening: socket.socket) -> None:
+    """Serve tasks, on a socket that only they reach, until cancelled. None of them gets all connections."""
+    server = Server(app, settings, _CONNECTIONS_PER_TASK)
+    loop = asyncio.get_running_loop()
+    await _until_cancelled(server, await loop.create_server(lambda: Connection(server), sock=listening))
+
+
+async def _until_cancelled(server: Server, listener: asyncio.Server) -> None:
     sweeper = asyncio.create_task(server.sweep())
     try:
         await sweeper

@@ -220,7 +220,7 @@ class Verifier:
 
     def verify(self, request: Request, claim: Claim, dialect: Dialect, now: float) -> Verified:
         """The credential behind a true claim. Raises a Refusal, in AWS's order of checks."""
-        credential = self._credential(claim, dialect)
+        credential = self._credential(claim, dialect, now)
         self._check_signed_headers(request, claim, dialect)
         self._check_time(claim, dialect, now)
         scope = claim.scope
@@ -234,12 +234,14 @@ class Verifier:
         self._check_payload(request, payload, dialect)
         return Verified(credential, scope.region, scope.service, key, claim.signature, claim.date)
 
-    def _credential(self, claim: Claim, dialect: Dialect) -> Credential:
-        credential = self._credentials.find(claim.scope.access_key_id)
+    def _credential(self, claim: Claim, dialect: Dialect, now: float) -> Credential:
+        credential = self._credentials.find(claim.scope.access_key_id, claim.token)
         if credential is None:
             raise Refusal.unknown_key(dialect)
         if not hmac.compare_digest(credential.session_token.encode(), claim.token.encode()):
             raise Refusal.bad_token(dialect)
+        if credential.session is not None and credential.session.expires_at <= now:
+            raise Refusal.expired(dialect)
         return credential
 
     def _check_signed_headers(self, request: Request, claim: Claim, dialect: Dialect) -> None:

@@ -1,6 +1,6 @@
-"""services/sts: the AWS Security Token Service. It says who calls; credentials for roles are not made yet.
+"""services/sts: the AWS Security Token Service. It says who calls, and mints temporary credentials.
 
-Operations are found by name by gateway/dispatch.
+Operations are found by name by gateway/dispatch. There is no IAM yet: any role of the account can be assumed.
 """
 
 SERVICE = "sts"

@@ -7,5 +7,6 @@ from neargate.services.call import Call, Params, Result
 
 
 async def get_caller_identity(call: Call, params: Params) -> Result:
-    # The root credential is the only one there is, and root's user id is its account's.
-    return {"UserId": call.scope.account, "Account": call.scope.account, "Arn": call.principal_arn}
+    # Without a session it is the root credential, and root's user id is its account's.
+    user = call.session.user_id if call.session is not None else call.scope.account
+    return {"UserId": user, "Account": call.scope.account, "Arn": call.principal_arn}
