@@ -210,10 +210,12 @@ async def test_no_thread_or_file_is_left_open(tmp_path: Path) -> None:
         open_now = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
         return [name for name in open_now if name.startswith(str(tmp_path))]
 
+    before = set(threading.enumerate())
     async with SqliteStore(tmp_path / "store.db") as store:
         await store.write(lambda tx: tx.put(SHIP, ship("a")))
         await asyncio.gather(*(store.scan(lambda tx: tx.all(SHIP)) for _ in range(5)))
         assert files()
     assert files() == []
-    assert not [t.name for t in threading.enumerate() if t.name.startswith(("store-writer", "scan-store"))]
+    ours = ("store-writer", "scan-store")
+    assert not [t.name for t in set(threading.enumerate()) - before if t.name.startswith(ours)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["store.db"]

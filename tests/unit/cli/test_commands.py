@@ -21,7 +21,7 @@ NEED_A_DAEMON = (("env",), ("configure",), ("ps",), ("logs", "x"), ("cost",), ("
 
 def test_the_commands_are_those_of_the_documentation() -> None:
     daemon = {"up", "down", "status", "doctor", "reset"}
-    assert set(COMMANDS) == daemon | {"env", "configure", "ps", "logs", "cost"}
+    assert set(COMMANDS) == daemon | {"env", "configure", "ps", "logs", "pull", "cost"}
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
