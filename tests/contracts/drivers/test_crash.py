@@ -16,7 +16,7 @@ import pytest
 from neargate.model.sandbox import spec_from_json
 from neargate.node.drivers.base import Sandbox
 from tests.contracts.drivers.rig import Rig, eventually
-from tests.contracts.drivers.traces import processes, traces
+from tests.contracts.drivers.traces import populated, processes, traces
 
 pytestmark = pytest.mark.root
 
@@ -27,7 +27,7 @@ from neargate.model.sandbox import as_json
 from tests.contracts.drivers.rig import Rig, shell
 
 async def main():
-    rig = Rig(Path(sys.argv[1]), Path(sys.argv[2]), 0)
+    rig = Rig(Path(sys.argv[1]), Path(sys.argv[2]), 0, sys.argv[5])
     rig.instance, rig.cidr, rig._net = sys.argv[3], sys.argv[4], sys.argv[4].removesuffix(".0.0/16")
     rig.driver = rig.new_driver()
     async with rig.driver:
@@ -44,23 +44,28 @@ async def main():
                 if int(spec.id[0], 16) % 2:
                     await sandbox.destroy()
         print("ready", flush=True)
-        await asyncio.wait_for(asyncio.gather(*(task() for _ in range(3))), 5)
+        await asyncio.wait_for(asyncio.gather(*(task() for _ in range(3))), 20)
 
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_killed_at_any_moment(tmp_path: Path, image_path: Path, seed: int) -> None:
-    rig = Rig(tmp_path, image_path, 40 + seed)
-    command = [sys.executable, "-c", _DAEMON, str(tmp_path), str(image_path), rig.instance, rig.cidr]
+MOMENTS = [("process", 0.4, seed) for seed in range(6)] + [("gvisor", 1.5, seed) for seed in range(3)]
+
+
+@pytest.mark.parametrize(("tier", "longest", "seed"), MOMENTS)
+async def test_killed_at_any_moment(
+    tmp_path: Path, image_path: Path, tier: str, longest: float, seed: int
+) -> None:
+    rig = Rig(tmp_path, image_path, 40 + seed, tier)
+    command = [sys.executable, "-c", _DAEMON, str(tmp_path), str(image_path), rig.instance, rig.cidr, tier]
     daemon = subprocess.Popen(  # noqa: ASYNC220
         command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
     )
     assert daemon.stdout
     try:
         assert await asyncio.to_thread(daemon.stdout.readline) == b"ready\n"
-        await asyncio.sleep(random.Random(seed).uniform(0.01, 0.4))
+        await asyncio.sleep(random.Random(seed).uniform(0.01, longest))
     finally:
         os.kill(daemon.pid, signal.SIGKILL)
         daemon.wait()
@@ -87,6 +92,9 @@ async def _find_again(rig: Rig) -> None:
         await eventually(partial(_b_has_ended, sandbox), "b has ended")
         assert "b" not in sandbox.states or sandbox.states["b"].exit_code == 9
         assert "a" not in sandbox.states or sandbox.states["a"].running
+    if rig.tier == "gvisor":
+        await eventually(lambda: populated(rig.instance) == set(found), "no process but of known sandboxes")
+        return
     running = sum("a" in s.states for s in found.values())
     await eventually(lambda: len(_containers(rig)) == running, "as many processes as containers known to run")
 

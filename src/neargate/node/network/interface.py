@@ -38,14 +38,18 @@ class Interface:
             else:
                 self.name = name
                 break
-        inner = self._inside.find("eth0")
-        self._inside.up(inner)
-        self._inside.add_address(inner, address)
-        self._inside.add_route(gateway, inner)
-        self._inside.add_route(None, inner, gateway)
+        self._inside.up(self._inside.find("eth0"))
+        self.configure(address, gateway)
         outer = self._outer()
         self._host.add_address(outer, gateway)
         self._host.add_route(address, outer)
+
+    def configure(self, address: str, gateway: str) -> None:
+        """Address and routes of the inner end: again, where somebody took them away."""
+        inner = self._inside.find("eth0")
+        self._inside.add_address(inner, address)
+        self._inside.add_route(gateway, inner)
+        self._inside.add_route(None, inner, gateway)
 
     def loopback(self) -> None:
         self._inside.up(1)

@@ -36,6 +36,7 @@ class ShimDriver(abc.ABC):
     name: str
     zygote = "neargate.node.shim.zygote"
     """The module of the process that forks its shims."""
+    sandbox: type[ShimSandbox] = ShimSandbox
     _up: ClassVar[Counter[str]] = Counter()
     """How many drivers are open, by instance: those of one daemon share claim, firewall and cgroup root."""
 
@@ -198,7 +199,7 @@ class ShimDriver(abc.ABC):
             limits=self._limits,
             init=machine.INIT,
         )
-        return ShimSandbox(spec, place, self._runtime, self._mounted, self._bury, self._lost, self._later)
+        return self.sandbox(spec, place, self._runtime, self._mounted, self._bury, self._lost, self._later)
 
     def _group(self, sandbox: str) -> str:
         return f"{cgroup.root_name(self._instance)}/{sandbox}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from neargate.model.sandbox import SandboxSpec
 from neargate.node.drivers.base import DriverUnavailable
 from neargate.node.drivers.gvisor import runsc, verdict
+from neargate.node.drivers.gvisor.sandbox import GvisorSandbox, memory_of
 from neargate.node.shimmed import ShimDriver
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _SANDBOX_THREADS = 512
 class GvisorDriver(ShimDriver):
     name = "gvisor"
     zygote = "neargate.node.drivers.gvisor.zygote"
+    sandbox = GvisorSandbox
 
     def __init__(
         self,
@@ -89,9 +91,7 @@ class GvisorDriver(ShimDriver):
         return self._root.resolve() / "pause"
 
     def setup(self, spec: SandboxSpec) -> dict[str, object]:
-        limits = [c.memory for c in spec.containers]
-        own = sum(m or 0 for m in limits) if limits and all(limits) else spec.memory
-        memory = min(spec.memory, own)  # a container's own limit cannot be held, but their sum can
+        memory = memory_of(spec)
         overhead = _SANDBOX_BYTES + _CONTAINER_BYTES * (1 + len(spec.containers))
         return {
             "runtime": runsc.command(self._platform),

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from neargate.node import cgroup
@@ -23,6 +24,9 @@ ROOT = ".sandbox"
 _KILLED = 9
 _NAMESPACES = frozenset(("pid", "ipc", "uts", "mount", "network"))
 _SMALLEST_BOOT = 64 << 20
+_PAUSE = ["/busybox", "sleep", "2147483647"]
+_PAUSE_AND_REAP = ["/busybox", "sh", "-c", f"trap '' CHLD; exec {' '.join(_PAUSE)}"]
+"""Of a shared process namespace it is the first process, which the others' orphans come to."""
 _KIND = "io.kubernetes.cri.container-type"
 
 
@@ -53,10 +57,29 @@ class SentryContainer(Container):
         config["annotations"] = {_KIND: "container", "io.kubernetes.cri.sandbox-id": self.setup["id"]}
         linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] in _NAMESPACES]
         linux["resources"] = {}
+        linux.pop("seccomp", None)  # of system calls that never reach this machine's kernel
         del linux["cgroupsPath"]
         if config["process"]["user"]["uid"]:
             # what execve does to the capabilities of a user other than root; runsc would leave them
             config["process"]["capabilities"] |= {"effective": [], "permitted": []}
+
+        self._keep_tmp(config)
+
+    def _keep_tmp(self, config: dict[str, Any]) -> None:
+        """Over an empty /tmp runsc would mount a file system in memory; as on Fargate it is to be on disk."""
+        if any(mount["destination"] == "/tmp" for mount in config["mounts"]):
+            return
+        root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            tmp = kernel.open_in_root(root, "/tmp", os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return  # the image has none
+        finally:
+            os.close(root)
+        source = os.readlink(f"/proc/self/fd/{tmp}")  # nothing runs in the root yet that could change it
+        os.close(tmp)
+        options = ["rbind", "ro" if config["root"]["readonly"] else "rw"]
+        config["mounts"].append({"destination": "/tmp", "type": "bind", "source": source, "options": options})
 
     def failed(self) -> str:
         return _in_dockers_words(super().failed(), self.process.get("args", [""])[0])
@@ -81,8 +104,8 @@ class SentryContainer(Container):
             mine, all_, found["pids"] = self._shim.sentry.usage(self.id)
         except SentryError:
             return found
-        found["cpu_seconds"] *= mine / all_ if all_ else 0.0
-        return found
+        share = mine / all_ if all_ else 0.0
+        return {what: count * share if what.startswith("cpu_") else count for what, count in found.items()}
 
     def let_go(self) -> None:
         if self.id:
@@ -147,7 +170,7 @@ class SentryShim(Shim):
             "hostname": self.setup["files"]["hostname"].strip(),
             "annotations": {_KIND: "sandbox"},
             "process": {
-                "args": ["/busybox", "sh", "-c", "trap '' CHLD; exec /busybox sleep 2147483647"],
+                "args": _PAUSE_AND_REAP if self._pause else _PAUSE,
                 "cwd": "/",
                 "user": {"uid": 0, "gid": 0},
                 "capabilities": {},
@@ -172,19 +195,41 @@ class SentryShim(Shim):
 
     # -- containers ------------------------------------------------------------------------------------
 
+    def _start(self, request: dict[str, Any], done: Callable[..., None]) -> None:
+        if not self._sandbox:
+            try:
+                self._boot_again()
+            except OSError as error:
+                return done(f"the sandbox cannot be started again: {error.strerror}")
+        super()._start(request, done)
+
+    def _boot_again(self) -> None:
+        """After a sandbox that ended (for want of memory, say): a container that is restarted gets a new one.
+        Raise OSError.
+        """
+        self.sandbox_group.kill()
+        for part in ("rt", f"c/{ROOT}"):
+            files.remove_tree(f"{self.setup['directory']}/{part}")
+        wanted = self.setup["interface"]
+        if wanted and self._interface:  # runsc moves the address from the namespace into the sandbox
+            self._interface.configure(wanted["address"], wanted["gateway"])
+        self._boot()
+
     def begun(self, container: Container) -> None:
         try:
             waiting = self.sentry.wait(container.id)
         except SentryError:
-            return self.ended(container, _KILLED)
+            return self.sandbox_group.kill()
         self.watch(waiting.fileno(), lambda _fd: self._waited(container, container.id, waiting))
 
     def _waited(self, container: Container, run: str, waiting: socket.socket) -> None:
         self.unwatch(waiting.fileno())
         status = self.sentry.status(waiting)
         waiting.close()
-        if container.id == run and container.state["running"]:
-            self.ended(container, _KILLED if status is None else status)
+        if status is None:  # its sandbox is ending: `_sandbox_ended` is next, and ends all of its containers
+            self.sandbox_group.kill()
+        elif container.id == run and container.state["running"]:
+            self.ended(container, status)
 
     def forget(self, run: str) -> None:
         """Have runsc forget a container that has ended, and end its file server."""
