@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install install-test run test lint types unit vectors e2e faults faults-full fuzz-full bench down clean
+.PHONY: help install install-test run test lint types unit vectors e2e microvm faults faults-full fuzz-full bench down clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,6 +14,7 @@ install: .venv/installed ## System packages and the virtualenv: leaves .venv/bin
 
 .venv/installed: pyproject.toml scripts/system-packages.sh
 	scripts/system-packages.sh run
+	[ "$$(uname -m)" != x86_64 ] || scripts/system-packages.sh microvm
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[clients]'
 	touch $@
@@ -23,6 +24,7 @@ install-test: .venv/installed-test ## What the tests need beyond that
 .venv/installed-test: .venv/installed pyproject.toml scripts/system-packages.sh
 	scripts/system-packages.sh test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[clients,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python pyssm-client==0.2.0
 	touch $@
 
 run: install ## Start the daemon and run the quick start with real clients
@@ -50,6 +52,9 @@ vectors: install-test ## AWS's own protocol and signature vectors
 
 e2e: install-test ## Real daemon, real containers, real clients
 	$(BIN)/pytest -q tests/contracts tests/e2e
+
+microvm: install-test ## The driver suite on virtual machines, and what is theirs alone: minutes without KVM
+	$(BIN)/pytest -q -m microvm tests/contracts/drivers
 
 faults: install-test ## kill -9 and friends, short form
 	$(BIN)/pytest -q tests/faults
