@@ -1,8 +1,9 @@
 """Pull of a 200 MB image from the built-in registry to ready, beside podman and skopeo + umoci.
 
 Ours is the whole way of a task whose image is not there: the clock starts before RunTask and ends when
-DescribeTasks says RUNNING (process tier). Theirs: `podman pull` into a fresh --root; `skopeo copy` into a layout and
-`umoci unpack` of it. All pull from the same registry over loopback, in turn, each time an image of its own.
+DescribeTasks says RUNNING (process tier). Theirs: `podman pull` into a fresh --root; `skopeo copy` into a
+layout and `umoci unpack` of it. All pull from the same registry over loopback, in turn, each time an image of
+its own.
 """
 
 import shutil
