@@ -33,7 +33,7 @@ def up(
     directory: DataDir = None,
     port: Annotated[int | None, typer.Option(help="Port of the door.", show_default="4566")] = None,
     host: Annotated[str | None, typer.Option(help="Address of the door.", show_default="127.0.0.1")] = None,
-    isolation: Annotated[str | None, typer.Option(help="Sandbox tier: auto, process or gvisor.")] = None,
+    isolation: Annotated[str | None, typer.Option(help="Tier: auto, process, gvisor or microvm.")] = None,
     vpc_cidr: Annotated[str | None, typer.Option(help="Address range of this daemon's tasks.")] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Allow `neargate reset`.")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal.")] = False,

@@ -1,5 +1,6 @@
 """`neargate doctor`: checks each component that tasks need and says the command that mends what is wrong."""
 
+import json
 import os
 import platform
 import shutil
@@ -14,6 +15,9 @@ from rich.text import Text
 
 from neargate.cli import client, output
 from neargate.cli.daemon import DataDir, Json
+from neargate.kit import kvm
+
+_VERDICT = Path("/var/cache/neargate/microvm/kvm.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,29 @@ def _runtime() -> Finding:
     if found:
         return Finding("OCI runtime", True, ", ".join(found))
     return Finding("OCI runtime", False, "neither crun nor runc", "apt-get install -y crun")
+
+
+def _kvm() -> Finding:
+    """What a daemon found when it booted a guest; else whether the kernel runs a guest of a few bytes."""
+    detail = "it boots guests: tasks get virtual machines"
+    try:
+        cause = json.loads(_VERDICT.read_text())["cause"] or None
+    except (OSError, ValueError, KeyError):
+        cause, detail = kvm.failure(), "it runs a guest of a few bytes; a daemon's start boots a real one"
+    if cause is None:
+        return Finding("KVM", True, detail, needed=False)
+    mend = "tasks get the gvisor or process tier; `--isolation microvm` emulates in software"
+    return Finding("KVM", False, f"boots no guest: {cause}", mend, needed=False)
+
+
+def _guest_kernel() -> Finding:
+    places = ("/var/lib/neargate-guest-kernel/boot", "/boot")
+    found = [k for place in places for k in Path(place).glob("vmlinuz-*-cloud-amd64")]
+    if found:
+        return Finding("guest kernel", True, str(found[0]), needed=False)
+    return Finding(
+        "guest kernel", False, "none for microVMs", "scripts/system-packages.sh microvm", needed=False
+    )
 
 
 def _file_system(name: str) -> Finding:
@@ -117,6 +144,9 @@ def findings(place: Path) -> list[Finding]:
         _kernel,
         _runtime,
         lambda: _tool("runsc", "runsc", needed=False),
+        lambda: _tool("qemu-system-x86_64", "qemu-system-x86", needed=False),
+        _guest_kernel,
+        _kvm,
         lambda: _tool("nft", "nftables"),
         lambda: _tool("mkfs.erofs", "erofs-utils"),
         lambda: _tool("tini-static", "tini"),

@@ -61,7 +61,10 @@ class Settings:
     root_secret_access_key: str = dataclasses.field(default="", repr=False)
     """Secret of the root credential to import."""
     isolation: str = "auto"
-    """Sandbox tier: `auto` (the strongest that works), `process` or `gvisor`; tasks may demand more."""
+    """Sandbox tier: `auto` (the strongest that works), `process`, `gvisor` or `microvm` (emulated in software
+    where KVM boots no guest); tasks may demand more."""
+    ready_microvms: int = 0
+    """Virtual machines kept ready for each task size in use; each holds some 40 MB of memory."""
     ephemeral: bool = False
     """A throw-away daemon: `neargate reset` and POST /_neargate/reset are allowed."""
     vpc_cidr: str = "172.31.0.0/16"
@@ -120,9 +123,9 @@ class Settings:
             raise SettingsError(f"NEARGATE_REGION is {self.region!r}: it must look like us-east-1")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"NEARGATE_PORT is {self.port}: it must be 0 to 65535")
-        if self.isolation not in ("auto", "process", "gvisor", "fake"):
+        if self.isolation not in ("auto", "process", "gvisor", "microvm", "fake"):
             raise SettingsError(
-                f"NEARGATE_ISOLATION is {self.isolation!r}: it must be auto, process or gvisor"
+                f"NEARGATE_ISOLATION is {self.isolation!r}: it must be auto, process, gvisor or microvm"
             )
         if bool(self.root_access_key_id) != bool(self.root_secret_access_key):
             raise SettingsError(

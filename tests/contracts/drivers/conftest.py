@@ -32,7 +32,11 @@ def _applies(item: pytest.Item) -> bool:
     return marker is None or tier is None or tier in marker.args[0]
 
 
-@pytest.fixture(params=TIERS)
+_SLOW = {"microvm": pytest.mark.microvm}
+"""Without KVM a guest is emulated: `make microvm` runs these, the default run does not."""
+
+
+@pytest.fixture(params=[pytest.param(tier, marks=_SLOW.get(tier, ())) for tier in TIERS])
 def tier(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

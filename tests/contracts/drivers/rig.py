@@ -19,6 +19,7 @@ import pytest
 from neargate.model.sandbox import ContainerSpec, InterfaceSpec, LogSink, SandboxSpec
 from neargate.node.drivers.base import Driver, Sandbox
 from neargate.node.drivers.gvisor.driver import GvisorDriver
+from neargate.node.drivers.microvm.driver import MicrovmDriver
 from neargate.node.drivers.process import ProcessDriver
 from neargate.node.network import claims
 from neargate.node.spool import FRAME
@@ -26,9 +27,11 @@ from neargate.oci.images import Image
 from neargate.oci.manifest import ImageConfig
 
 MIB = 1024 * 1024
-TIERS = ("process", "gvisor")
+TIERS = ("process", "gvisor", "microvm")
 VERDICT = Path(tempfile.gettempdir()) / f"neargate-verdict-{os.getuid()}.json"
 """What runs runsc on this machine is tried once, not in each test."""
+CACHE = Path(tempfile.gettempdir()) / f"neargate-microvm-{os.getuid()}"
+"""Guest image and templates of microVMs are made once, too."""
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:web:/home/web:/bin/sh\n"
 _GROUP = "root:x:0:\nweb:x:1001:\nstaff:x:50:web\nlogs:x:60:other,web\n"
 
@@ -66,6 +69,8 @@ def only(*tiers: str, why: str) -> pytest.MarkDecorator:
 def new_driver(tier: str, root: Path, instance: str, cidr: str) -> Driver:
     if tier == "gvisor":
         return GvisorDriver(root, instance, cidr, verdict=VERDICT)
+    if tier == "microvm":
+        return MicrovmDriver(root, instance, cidr, CACHE, "tcg")
     return ProcessDriver(root, instance, cidr)
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from neargate.kit import kvm
 from neargate.model.sandbox import SandboxSpec
 from neargate.node import ocispec
 from neargate.node.drivers.base import DriverUnavailable
-from neargate.node.drivers.microvm import guest_image
+from neargate.node.drivers.microvm import guest_image, verdict
 from neargate.node.drivers.microvm.guest_image import GuestImage
 from neargate.node.drivers.microvm.ready import ReadyClones
 from neargate.node.drivers.microvm.sandbox import MicrovmSandbox
@@ -26,6 +27,8 @@ from neargate.node.shimmed.zygote import ZygoteGone
 
 log = logging.getLogger(__name__)
 
+_TUN = Path("/dev/net/tun")
+_PROBE_SECONDS = 30.0
 _BIRTHS_PER_PROCESSOR = 2
 """More at once would only make each of them late."""
 
@@ -35,14 +38,15 @@ class MicrovmDriver(ShimDriver):
     zygote = "neargate.node.drivers.microvm.vmm.zygote"
 
     def __init__(
-        self, root: Path, instance: str, vpc_cidr: str, cache: Path, accelerator: str = "tcg", ready: int = 0
+        self, root: Path, instance: str, vpc_cidr: str, cache: Path, accelerator: str = "auto", ready: int = 0
     ) -> None:
         """cache -- where guest images and templates are kept, for all daemons of the machine.
-        accelerator -- kvm, or tcg (software emulation); probe.py says whether kvm works.
+        accelerator -- kvm, tcg (software emulation), or auto: kvm if it boots a guest here, else tcg.
         ready -- how many clones of each size in use are kept ready."""
         super().__init__(root, instance, vpc_cidr)
         self._cache = cache
-        self._accelerator = accelerator
+        self._wish = accelerator
+        self._verdict = cache / "kvm.json"
         self._image: GuestImage | None = None
         self._templates: Templates | None = None
         self.ready = ReadyClones(ready, root, self._cold_fork)
@@ -50,17 +54,35 @@ class MicrovmDriver(ShimDriver):
         self._template_of: dict[str, dict[str, Any]] = {}
 
     def check_tools(self) -> None:
-        for path in ("/dev/net/tun", *(["/dev/kvm"] if self._accelerator == "kvm" else [])):
-            if not Path(path).exists():
-                raise DriverUnavailable(f"microvm tier: this machine has no {path}")
+        if not _TUN.exists():
+            raise DriverUnavailable(f"microvm tier: this machine has no {_TUN}")
 
     async def choose(self) -> None:
+        key = await asyncio.to_thread(guest_image.fingerprint)
+        known = await asyncio.to_thread(verdict.read, self._verdict, key)
+        if known and self._wish == "kvm":  # before anything that takes time
+            raise DriverUnavailable(f"microvm tier: KVM boots no guest here: {known}")
         self._image = await asyncio.to_thread(guest_image.prepare, self._cache / "guests")
-        vmm_root = self._root / "images" / f"vmm-{self._image.key}"
-        self._templates = Templates(
-            self._cache / "templates", self._image, vmm_root, self._accelerator, self._cold_fork
-        )
-        await asyncio.to_thread(self._templates.prune)
+        if known is None and self._wish != "tcg":
+            known = await asyncio.to_thread(kvm.failure) or await self._boot_failure(self._image)
+            await asyncio.to_thread(verdict.write, self._verdict, key, known)
+        cause = None if self._wish == "tcg" else known
+        if cause and self._wish == "kvm":
+            raise DriverUnavailable(f"microvm tier: KVM boots no guest here: {cause}")
+        if cause:
+            log.warning("microVMs are emulated in software, and slow: KVM boots no guest here: %s", cause)
+        self._use("tcg" if cause or self._wish == "tcg" else "kvm", self._image)
+        if self._templates:
+            await asyncio.to_thread(self._templates.prune)
+
+    def _use(self, accelerator: str, image: GuestImage) -> None:
+        vmm_root = self._root / "images" / f"vmm-{image.key}"
+        root = self._cache / "templates"
+        self._templates = Templates(root, image, vmm_root, accelerator, self._cold_fork)
+
+    async def _boot_failure(self, image: GuestImage) -> str:
+        self._use("kvm", image)
+        return await self.probe(_PROBE_SECONDS) or ""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -32,6 +32,7 @@ KERNELS = (Path("/var/lib/neargate-guest-kernel"), Path("/"))
 """Where a kernel may be: unpacked by scripts/system-packages.sh, or installed."""
 _NAMES = ("vmlinuz", "initramfs", "vmm.erofs", "rehearsal.erofs")
 QEMU = "/usr/bin/qemu-system-x86_64"
+_NO_QEMU = "microvm tier: QEMU is missing: apt-get install qemu-system-x86"
 _MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "virtio_net", "erofs",
             "overlay")  # fmt: skip
 """In the order in which they are loaded; what each depends on comes before it."""
@@ -58,6 +59,15 @@ class GuestImage:
     """An EROFS file: the root of QEMU's own mount namespace."""
     rehearsal: Path
     """An image of busybox alone, for the container that every guest runs before it is frozen."""
+
+
+def fingerprint() -> str:
+    """Of what decides whether a guest boots here, found without reading it. Raise DriverUnavailable."""
+    kernel, _modules = _kernel()
+    if not Path(QEMU).exists():
+        raise DriverUnavailable(_NO_QEMU)
+    status, host = Path(QEMU).stat(), os.uname()
+    return f"{host.release} {host.version} / {kernel.name} / {status.st_size} {status.st_mtime_ns}"
 
 
 def prepare(cache: Path) -> GuestImage:
@@ -181,7 +191,7 @@ def _module_order(modules: Path) -> list[Path]:
 
 def _vmm_files() -> dict[str, Path]:
     if not Path(QEMU).exists():
-        raise DriverUnavailable("microvm tier: QEMU is missing: apt-get install qemu-system-x86")
+        raise DriverUnavailable(_NO_QEMU)
     paths = [Path(QEMU), *_libraries(Path(QEMU))]
     modules = sorted(Path("/usr/lib/x86_64-linux-gnu/qemu").glob("accel-tcg-x86_64.so"))
     paths += [*modules, *(library for module in modules for library in _libraries(module))]

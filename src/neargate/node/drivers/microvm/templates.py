@@ -30,6 +30,8 @@ from neargate.oci.manifest import ImageConfig
 log = logging.getLogger(__name__)
 
 _GUEST_MIB, _STEP_MIB = 96, 256
+_BOOT_SECONDS = {"kvm": 8, "tcg": 300}
+"""An emulated guest may be slow; on some machines one on KVM hangs."""
 _KEPT_SECONDS = 30 * 86400
 _UID = 3 << 30
 """First user id of machines: beyond those of the process tier's users."""
@@ -94,6 +96,7 @@ class Templates:
             "kernel": str(self._image.kernel.resolve()),
             "initramfs": str(self._image.initramfs.resolve()),
             "tsc_khz": self._tsc,
+            "boot_seconds": _BOOT_SECONDS[self._accelerator],
             "uid": uid_of(directory.name),
             "rehearsal_image": str(self._image.rehearsal.resolve()),
             "rehearsal": self._rehearsal,

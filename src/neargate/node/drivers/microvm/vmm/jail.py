@@ -8,17 +8,20 @@ import ctypes
 import os
 import resource
 import signal
+import stat
 
 from neargate.node.shim import kernel
 
 _CLONE_NEWIPC, _CLONE_NEWUTS, _CLONE_NEWCGROUP = 0x08000000, 0x04000000, 0x02000000
+_KVM = (10, 232)
 _PIVOT_ROOT = 155  # x86_64, as QEMU's machine is
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_THP_DISABLE = 1, 38, 41
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int) -> int:
-    """root -- a mount. inherited -- descriptor here -> there. output -- of what QEMU says. Raise OSError."""
+def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int, kvm: bool) -> int:
+    """root -- a mount. inherited -- descriptor here -> there. output -- of what QEMU says. kvm -- give it
+    that device. Raise OSError."""
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kernel.unshare(kernel.CLONE_NEWPID)
     pid = os.fork()
@@ -27,13 +30,13 @@ def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], outpu
         os.close(home)
         return pid
     try:
-        _become(argv, root, uid, inherited, output)
+        _become(argv, root, uid, inherited, output, kvm)
     except BaseException as error:
         os.write(2, f"cannot start QEMU: {error}\n".encode())
     os._exit(126)
 
 
-def _become(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int) -> None:
+def _become(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int, kvm: bool) -> None:
     _descriptors(inherited, output)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGHUP):
@@ -46,6 +49,10 @@ def _become(argv: list[str], root: str, uid: int, inherited: dict[int, int], out
         raise OSError(ctypes.get_errno(), "pivot_root")
     closed = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("proc", "/proc", "proc", closed, "subset=pid,hidepid=invisible")
+    if kvm:
+        kernel.mount("dev", "/dev", "tmpfs", kernel.MS_NOSUID | kernel.MS_NOEXEC, "mode=755,size=4k")
+        os.mknod("/dev/kvm", stat.S_IFCHR | 0o600, os.makedev(*_KVM))
+        os.chown("/dev/kvm", uid, uid)
     kernel.umount("/old")
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -146,7 +146,8 @@ def _launch(
     size = machine.Size(template["cpus"], template["memory"])
     argv = machine.command(size, ends, template["accelerator"], boot_arguments)
     try:
-        pid = jail.start(argv, template["root"], uid, inherited, write)
+        kvm = template["accelerator"] == "kvm"
+        pid = jail.start(argv, template["root"], uid, inherited, write, kvm)
     finally:
         for fd in (scratch, tap_fd, write):
             os.close(fd)

@@ -18,7 +18,6 @@ from neargate.node.shim import files
 from neargate.node.shim.peers import Peer
 
 SCRATCH_BYTES = 20 << 30
-_BOOT_SECONDS = 300
 _MKFS = ("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal,^metadata_csum,^resize_inode")
 _F_ADD_SEALS, _SEALS = 1033, 0x0001 | 0x0002 | 0x0004 | 0x0008  # seal, shrink, grow, write
 
@@ -68,8 +67,8 @@ def _make(template: dict[str, Any]) -> None:
     os.fchown(memory, template["uid"], -1)  # it is opened anew through QEMU's own /proc
     vm = launch.boot(template, memory, os.open(f"{here}/scratch", os.O_RDWR | os.O_CLOEXEC))
     try:
-        launch.hear(vm, "ready", _BOOT_SECONDS)
-        launch.rehearse(vm, template, _BOOT_SECONDS)
+        launch.hear(vm, "ready", template["boot_seconds"])
+        launch.rehearse(vm, template, template["boot_seconds"])
         vm.qmp.ask("stop")
         capability = {"capability": "x-ignore-shared", "state": True}
         vm.qmp.ask("migrate-set-capabilities", capabilities=[capability])
