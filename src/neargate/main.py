@@ -52,7 +52,7 @@ from neargate.node.network.firewall import FirewallError
 from neargate.node.select import node_parts
 from neargate.oci.content import ContentStore
 from neargate.oci.errors import ImageError
-from neargate.services import admin
+from neargate.services import admin, s3
 from neargate.services.call import House
 from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.local import LocalCell
@@ -150,6 +150,7 @@ async def _node(
         group.create_task(Loops(house).run(), name="loops")
         group.create_task(expire_forever(house), name="log-expiry")
         group.create_task(collect_forever(house), name="registry-collect")
+        group.create_task(s3.sweep(house), name="object-sweep")
         yield driver, app
 
 

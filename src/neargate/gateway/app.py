@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from neargate.gateway import auth_errors, sigv4
+from neargate.gateway import auth_errors, sigv2, sigv4
 from neargate.gateway.asgi import ASGIApp
 from neargate.gateway.auth_errors import Dialect, Refusal, dialect_of
 from neargate.gateway.credentials import KeyRing, RootCredential
@@ -16,6 +16,7 @@ from neargate.gateway.dispatch import Dispatcher, Room, build_rooms, internal_fa
 from neargate.gateway.internal import Handler, Internal
 from neargate.gateway.locate import Locator
 from neargate.gateway.metrics import Metrics
+from neargate.gateway.s3 import S3Requests
 from neargate.kit.clock import Clock, SystemClock
 from neargate.kit.errors import ApiError
 from neargate.model.record import Scope
@@ -56,7 +57,9 @@ class App:
         self._rooms = rooms if rooms is not None else build_rooms(self._catalogue)
         self._locator = Locator(self._catalogue, {name: room.service for name, room in self._rooms.items()})
         self._dispatcher = Dispatcher(self._rooms)
-        self._verifier = sigv4.Verifier(KeyRing(credential, key=house.signing_key))
+        keys = KeyRing(credential, key=house.signing_key)
+        self._verifier = sigv4.Verifier(keys)
+        self._s3 = S3Requests(keys, house.endpoint, house.settings.region)
         self._clock = clock or SystemClock()
         self._internal = Internal(house.settings, self._clock, self._verifier, internal, self.metrics)
 
@@ -92,6 +95,8 @@ class App:
         try:
             verified = self._verify(request, dialect, room.service.signing_name)
             await self._check_bound(verified, dialect)
+            if dialect.s3:
+                request = await self._s3.plain(request, verified)
         except ApiError as refusal:
             return protocols.serialize_error(room.service, None, protocol, refusal, request_id), ""
         call = Call(
@@ -106,6 +111,8 @@ class App:
         return await self._dispatcher.run(room, request, call)
 
     def _verify(self, request: Request, dialect: Dialect, signing_name: str) -> sigv4.Verified:
+        if dialect.s3 and sigv2.is_signed(request):
+            return self._s3.verify_v2(request, self._clock.now())
         claim = sigv4.read_claim(request, dialect)
         if claim.scope.service != signing_name:
             message = f"Credential should be scoped to correct service: '{signing_name}'."

@@ -16,6 +16,7 @@ import httptools
 from neargate.gateway.asgi import Stream
 from neargate.kit.errors import ApiError
 from neargate.wire.http import Request, Response
+from neargate.wire.http import Stream as ResponseStream
 
 if TYPE_CHECKING:
     from neargate.gateway.server import Server
@@ -304,7 +305,32 @@ class Connection(asyncio.Protocol):
         request = incoming.request()
         response = await self._server.app.answer(request, self.peer)
         self._release(incoming)
-        self.respond(incoming, response)
+        if response.stream is None:
+            self.respond(incoming, response)
+        else:
+            await self._send_stream(incoming, response, response.stream)
+
+    async def _send_stream(self, incoming: Incoming, response: Response, stream: ResponseStream) -> None:
+        """An answer as fast as the client reads it. One that ends early must not pass for whole."""
+        headers = {"content-length": str(stream.size), **response.headers}
+        head = self.head(response.status, list(headers.items()), incoming.keep_alive)
+        try:
+            self._write(head + b"\r\n")
+            while incoming.method != "HEAD" and (data := await stream.read()):
+                if self.transport.is_closing():
+                    return
+                self._write(data)
+                await self.drain()
+        except BaseException:
+            self.transport.abort()
+            raise
+        finally:
+            stream.close()
+        self.finished(incoming)
+
+    def _write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def respond(self, incoming: Incoming, response: Response) -> None:
         body = response.body

@@ -6,6 +6,7 @@ Called by app.py before the signature is checked, since the service decides how 
 import re
 from collections.abc import Mapping
 
+from neargate.gateway import sigv2
 from neargate.gateway.canonical import query_pairs
 from neargate.gateway.sigv4 import CredentialScope
 from neargate.wire.http import Request
@@ -35,6 +36,8 @@ class Locator:
                 return name
         if scope is not None:
             return self._by_scope(request, scope.service)
+        if sigv2.is_signed(request):
+            return "s3"
         return self._by_version(request, tuple(self._built))
 
     def _by_scope(self, request: Request, signing_name: str) -> str | None:

@@ -66,6 +66,17 @@ class ObjectFiles:
 
         await self._make(name, copy)
 
+    async def copy(self, name: str, source: str, start: int, length: int) -> None:
+        """Write a stretch of a file as a new one."""
+
+        def fill(file: BinaryIO) -> None:
+            with self._path(source).open("rb") as old:
+                place, end = start, start + length
+                while place < end and (sent := os.sendfile(file.fileno(), old.fileno(), place, end - place)):
+                    place += sent
+
+        await self._make(name, fill)
+
     async def link(self, old: str, new: str) -> None:
         """Let a file have another name, which it keeps when the first is deleted."""
 

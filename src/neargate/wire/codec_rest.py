@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from neargate.kit.errors import ApiError
-from neargate.wire import form, json_body, xml_reader
+from neargate.wire import form, json_body, s3_xml, xml_reader
 from neargate.wire.bindings import Inputs, Outputs, inputs_of, outputs_of
 from neargate.wire.codec import Codec
 from neargate.wire.errors import WireError, on_the_wire
-from neargate.wire.http import Request, Response
+from neargate.wire.http import Request, Response, Stream
 from neargate.wire.json_writer import Encoders
 from neargate.wire.models import Operation, Service
 from neargate.wire.routes import Route, Router, labels_of
@@ -122,10 +122,13 @@ class RestCodec(Codec):
         if operation.output is None:
             return Response(status, headers, b"")
         plan = self._plan(operation.output.shape)
-        body = b""
+        body, stream = b"", None
         if plan.payload is not None:
             value = result.get(plan.shape.payload)
-            if value is not None:
+            if isinstance(value, Stream):
+                headers |= {"content-type": "application/octet-stream", "content-length": str(value.size)}
+                stream = value
+            elif value is not None:
                 body = self._write_payload(plan, value, headers)
         else:
             headers["content-type"] = self.content_type
@@ -135,7 +138,9 @@ class RestCodec(Codec):
         plan.outputs.write(result, headers)
         if plan.outputs.status and result.get(plan.outputs.status) is not None:
             status = int(result[plan.outputs.status])
-        return Response(status, headers, b"" if status in _NO_BODY else body)
+        elif "content-range" in headers:
+            status = 206  # what no model says, and HTTP does
+        return Response(status, headers, b"" if status in _NO_BODY else body, stream)
 
     def _write_payload(self, plan: _Plan, value: Any, headers: dict[str, str]) -> bytes:
         assert plan.payload is not None
@@ -201,18 +206,25 @@ class RestXmlCodec(RestCodec):
         super().__init__(service)
         self._readers = xml_reader.Readers(service.shapes)
         self._writers = Writers(service.shapes)
+        bare = service.name in self._BARE
+        self._roots, self._unwrapped = (s3_xml.ROOTS, s3_xml.BARE) if bare else ({}, {})
 
     def read_body(self, ref: Ref, body: bytes) -> Any:
         return self._readers.of(ref)(xml_reader.decode(body))
 
     def write_body(self, ref: Ref, value: Any) -> bytes:
         shape = self.service.shapes[ref.shape]
-        name = ref.location_name or shape.location_name or ref.shape
+        name = ref.location_name or shape.location_name or self._roots.get(ref.shape, ref.shape)
         if not xmlns(ref):
             space = shape.xml_namespace or self.service.metadata.xml_namespace
             ref = msgspec.structs.replace(ref, xml_namespace=space)
         out = [DECLARATION]
-        self._writers.of(ref, name)(value, out)
+        alone = self._unwrapped.get(ref.shape)
+        if alone is not None:
+            inner = msgspec.structs.replace(shape.members[alone], xml_namespace=ref.xml_namespace)
+            self._writers.of(inner, alone)(value.get(alone) or "", out)
+        else:
+            self._writers.of(ref, name)(value, out)
         return "".join(out).encode()
 
     def error_body(self, wire: WireError, headers: dict[str, str], request_id: str) -> bytes:

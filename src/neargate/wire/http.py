@@ -4,6 +4,7 @@ Made by gateway/ of what came in; read and made by protocols.py.
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,23 @@ class Request:
     body: bytes = b""
 
 
+@runtime_checkable
+class Stream(Protocol):
+    """A body that is too large to be held. Whoever has it closes it, read or not."""
+
+    size: int
+
+    async def read(self) -> bytes:
+        """The next piece; empty at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int
     headers: dict[str, str]
     body: bytes
+    stream: Stream | None = None
+    """Sent in place of the body."""
