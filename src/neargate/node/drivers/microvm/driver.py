@@ -95,13 +95,17 @@ class MicrovmDriver(ShimDriver):
     # -- sandboxes -------------------------------------------------------------------------------------
 
     async def open(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
-        assert self._templates
-        template = await self._templates.get(size_of(spec))
+        template = await self.template(spec)
         self._template_of[spec.id] = template
         async with self._births:
             sandbox = await super().open(spec, directory)
         self.ready.fill(template)
         return sandbox
+
+    async def template(self, spec: SandboxSpec) -> dict[str, Any]:
+        """What a sandbox's machine is cloned from; made now if there is none of its size."""
+        assert self._templates
+        return await self._templates.get(size_of(spec))
 
     def setup(self, spec: SandboxSpec) -> dict[str, object]:
         return {
