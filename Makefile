@@ -45,13 +45,13 @@ types: install-test ## mypy, strict
 	$(BIN)/mypy
 
 unit: install-test ## The quick suites
-	$(BIN)/pytest -q -n 2 tests/unit tests/contracts/store tests/api
+	$(BIN)/pytest -q -n 3 --dist loadfile tests/unit tests/contracts/store tests/api
 
 vectors: install-test ## AWS's own protocol and signature vectors
 	$(BIN)/pytest -q -n 2 tests/vectors
 
 e2e: install-test ## Real daemon, real containers, real clients
-	$(BIN)/pytest -q tests/contracts tests/e2e
+	$(BIN)/pytest -q -n 3 --dist loadfile tests/contracts/drivers tests/e2e
 
 microvm: install-test ## The driver suite on virtual machines, and what is theirs alone: minutes without KVM
 	$(BIN)/pytest -q -m microvm tests/contracts/drivers

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The whole test run, sorted by cost: style and types, then the suites that need no root, two at a time,
-# then those that own the machine's network and cgroups, one after the other. Called by `make test`.
+# The whole test run, sorted by cost: style and types, then the suites without containers, then those with.
+# Each real daemon and driver has its own instance and address range, so files run side by side; more of them
+# than processors, because they mostly wait. Called by `make test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
@@ -13,6 +14,6 @@ step style and floors
 step types
 "$bin/mypy"
 step vectors, rules and API
-"$bin/pytest" -q -n 2 --dist loadfile tests/vectors tests/unit tests/contracts/store tests/api
+"$bin/pytest" -q -n 3 --dist loadfile tests/vectors tests/unit tests/contracts/store tests/api
 step drivers, real containers and clients, faults
-"$bin/pytest" -q tests/contracts/drivers tests/e2e tests/faults
+"$bin/pytest" -q -n 3 --dist loadfile tests/faults tests/e2e tests/contracts/drivers
