@@ -7,9 +7,11 @@ import collections
 import http.client
 import json
 import random
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from botocore import auth, loaders, model
 from botocore.awsrequest import AWSRequest
@@ -91,17 +93,66 @@ def flattened(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [pair for name, v in inner for pair in flattened(v, name)]
 
 
-def body_and_headers(
-    service: model.ServiceModel, operation: str, params: Any
-) -> tuple[bytes, dict[str, str]]:
+@dataclass
+class Made:
+    """A request, not yet signed."""
+
+    body: bytes
+    headers: dict[str, str]
+    method: str = "POST"
+    target: str = "/"
+
+
+def rest_request(service: model.ServiceModel, operation: str, params: Any) -> Made:
+    """Members where the model has them: path, query string, headers, body (here and there a wrong one)."""
+    shape = service.operation_model(operation)
+    path, _, constants = shape.http["requestUri"].partition("?")
+    pairs = [constants] if constants else []
+    headers: dict[str, str] = {}
+    body: Any = b""
+    members = shape.input_shape.members if shape.input_shape else {}
+    for name, value in params.items():
+        place = members[name].serialization if name in members else {}
+        where, wire = place.get("location"), place.get("name", name)
+        if where == "uri":
+            for label in (f"{{{name}}}", f"{{{name}+}}"):
+                path = path.replace(label, quote(str(value), safe="/" if "+" in label else ""))
+        elif where == "querystring":
+            pairs.append(f"{quote(wire)}={quote(str(value))}")
+        elif wire == "Content-Length":
+            continue  # HTTP's own: a wrong one is tests/unit/gateway/test_http1's
+        elif where in ("header", "headers"):
+            headers[wire.rstrip("-")] = quote(str(value), safe=" ")
+        else:
+            body = xml_of(wire, value, members.get(name)) if isinstance(value, dict) else str(value)
+    data = body.encode("utf-8", "replace") if isinstance(body, str) else body
+    return Made(data, headers, shape.http["method"], path + (f"?{'&'.join(pairs)}" if pairs else ""))
+
+
+def xml_of(name: str, value: Any, shape: model.Shape | None) -> str:
+    if isinstance(value, dict):
+        members = getattr(shape, "members", {})
+        inner = (
+            xml_of(members[k].serialization.get("name", k) if k in members else k or "x", v, members.get(k))
+            for k, v in value.items()
+        )
+        return f"<{name}>{''.join(inner)}</{name}>"
+    if isinstance(value, list):
+        return "".join(xml_of(name, item, getattr(shape, "member", None)) for item in value)
+    return f"<{name}>{escape(str(value))}</{name}>"
+
+
+def request_of(service: model.ServiceModel, operation: str, params: Any) -> Made:
+    if service.protocol.startswith("rest-"):
+        return rest_request(service, operation, params)
     metadata = service.metadata
     if "json" in service.protocol:
         target = f"{metadata['targetPrefix']}.{operation}"
         kind = f"application/x-amz-json-{metadata['jsonVersion']}"
-        return json.dumps(params).encode(), {"X-Amz-Target": target, "Content-Type": kind}
+        return Made(json.dumps(params).encode(), {"X-Amz-Target": target, "Content-Type": kind})
     pairs = [("Action", operation), ("Version", service.api_version), *flattened(params)]
     form = "&".join(f"{quote(k)}={quote(v)}" for k, v in pairs)
-    return form.encode(), {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    return Made(form.encode(), {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"})
 
 
 def broken(body: bytes, random: random.Random) -> bytes:
@@ -137,20 +188,26 @@ def test_no_request_breaks_an_operation(door: Door) -> None:
     for number in range(max(REQUESTS, 20 * len(operations))):
         service, operation = operations[number % len(operations)]
         params = maker.make(service.operation_model(operation).input_shape)
-        body, headers = body_and_headers(service, operation, params)
-        body = broken(body, chance)
-        request = AWSRequest("POST", f"{door.endpoint}/", headers=headers, data=body)
-        auth.SigV4Auth(keys, service.signing_name, door.settings.region).add_auth(request)
+        made = request_of(service, operation, params)
+        body = broken(made.body, chance)
+        request = AWSRequest(made.method, door.endpoint + made.target, headers=made.headers, data=body)
+        signer = auth.S3SigV4Auth if service.service_name == "s3" else auth.SigV4Auth
+        signer(keys, service.signing_name, door.settings.region).add_auth(request)
         head = store.head()
-        connection.request("POST", "/", body, dict(request.prepare().headers.items()))
+        connection.request(made.method, made.target, body, dict(request.prepare().headers.items()))
         answer = connection.getresponse()
         text = answer.read()
         seen[answer.status] += 1
         about = (
-            f"seed {seed}, {service.service_name} {operation} {body[:2000]!r}: {answer.status} {text[:500]!r}"
+            f"seed {seed}, {service.service_name} {operation} {made.target[:500]} {made.headers}"
+            f" {body[:2000]!r}: {answer.status} {text[:500]!r}"
         )
-        assert answer.status < 500, about
-        json.loads(text or b"{}") if "json" in service.protocol else ElementTree.fromstring(text)
+        # What S3 has and neargate has not is refused with 501, by the members of a request.
+        assert answer.status < 500 or (answer.status == 501 and service.service_name == "s3"), about
+        if "json" in service.protocol:
+            json.loads(text or b"{}")
+        elif text and "xml" in answer.headers.get("content-type", ""):
+            ElementTree.fromstring(text)
         if answer.status >= 400 and store.head() != head:
             # Tasks that an earlier request started may move on meanwhile; nothing else may.
             assert not changed_kinds(door, head) - {"task", "usage", "interface"}, about
