@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Figure, median, percentile
 from tests.support.images import busybox_image
 from tests.support.real import RealDaemon, eventually
+
+from bench.measure import Figure, median, percentile
 
 ROUNDS = 60
 
@@ -34,7 +35,7 @@ def run() -> list[Figure]:
             )  # fmt: skip
             ours, theirs = [], []
             for number in range(ROUNDS):
-                ours.append(_run_task(daemon, definition, network))
+                ours.append(start_and_stop(daemon, definition, network))
                 if number % 3 == 0:
                     theirs.append(_docker_run(docker))
     ratio = median(ours) / median(theirs)
@@ -62,11 +63,11 @@ def prepare(daemon: RealDaemon, layout: Path) -> tuple[str, dict[str, Any]]:
     )["taskDefinition"]["taskDefinitionArn"]
     subnet = daemon.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
     network = {"awsvpcConfiguration": {"subnets": [subnet]}}
-    _run_task(daemon, definition, network)
+    start_and_stop(daemon, definition, network)
     return definition, network
 
 
-def _run_task(daemon: RealDaemon, definition: str, network: dict[str, Any]) -> float:
+def start_and_stop(daemon: RealDaemon, definition: str, network: dict[str, Any]) -> float:
     ecs = daemon.client("ecs")
     ecs.describe_clusters()  # the connection is open, as any long-lived client's is
     began = time.perf_counter()

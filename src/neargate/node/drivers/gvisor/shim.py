@@ -27,6 +27,8 @@ _SMALLEST_BOOT = 64 << 20
 _PAUSE = ["/busybox", "sleep", "2147483647"]
 _PAUSE_AND_REAP = ["/busybox", "sh", "-c", f"trap '' CHLD; exec {' '.join(_PAUSE)}"]
 """Of a shared process namespace it is the first process, which the others' orphans come to."""
+_BOOT_CPU = 1024
+"""Weight of a task's group until its first container runs: else a small task takes long on a busy machine."""
 _KIND = "io.kubernetes.cri.container-type"
 
 
@@ -128,6 +130,7 @@ class SentryShim(Shim):
         self.sandbox_group = cgroup.Group(f"{setup['cgroup']}/sandbox", setup["v2"])
         self.sentry = Sentry(setup["id"])
         self.runs = 0
+        self._booting = True
         self._sandbox = 0
         """The sandbox's process."""
 
@@ -137,7 +140,10 @@ class SentryShim(Shim):
     # -- birth and end of the sandbox ------------------------------------------------------------------
 
     def open(self) -> None:
+        cpu = self.setup["cpu"]
+        self.setup["cpu"] = max(cpu, _BOOT_CPU)
         super().open()
+        self.setup["cpu"] = cpu
         # runsc asks for rmem_default, which no network namespace but the first has, and fails without it
         kernel.mount("none", "/proc/sys/net", "tmpfs", kernel.MS_RDONLY)
         self._boot()
@@ -216,6 +222,9 @@ class SentryShim(Shim):
         self._boot()
 
     def begun(self, container: Container) -> None:
+        if self._booting:
+            self.group.limit(self.setup["memory"], self.setup["pids"], self.setup["cpu"])
+            self._booting = False
         try:
             waiting = self.sentry.wait(container.id)
         except SentryError:
