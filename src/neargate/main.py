@@ -2,7 +2,7 @@
 the node and the door, ties them together and stops them in reverse order.
 
 Run as `python -m neargate.main` by `neargate up`; tests call `running(settings)` in a loop of their own.
-The whole start, in order: lock -> store -> house -> network -> node -> loops -> door.
+The whole start, in order: lock -> store -> house -> network -> node -> tasks' endpoint -> loops -> door.
 """
 
 import argparse

@@ -41,7 +41,9 @@ def app(tmp_path: Path, **settings: Any) -> tuple[App, list[Any]]:
         return {"asked": request.query}
 
     settings_ = Settings(data_dir=tmp_path, **settings)
-    house: Any = SimpleNamespace(settings=settings_, ids=SystemIds(), signing_key=b"k" * 32)
+    house: Any = SimpleNamespace(
+        settings=settings_, ids=SystemIds(), signing_key=b"k" * 32, endpoint="http://door"
+    )
     root = RootCredential(KEY, SECRET, "123456789012", "arn:aws:iam::123456789012:root")
     rooms = {"ecs": Room(CATALOGUE.service("ecs"), {"ListClusters": list_clusters})}
     handlers = {"status": status, "reset": status}

@@ -22,7 +22,7 @@ _TOKEN_PURPOSE, _SECRET_PURPOSE = b"neargate session tokens 1", b"neargate sessi
 _NONCE_BYTES = 12
 _LONGEST_TOKEN = 8192
 _ROLE = re.compile(
-    r"arn:(aws|aws-cn|aws-us-gov):iam::([0-9]{12}):role/((?:[!-~]+/)?)([\w+=,.@-]{1,64})", re.ASCII
+    r"arn:(aws[a-z-]{0,20}):iam::([0-9]{12}):role/((?:[!-~]+/)?)([\w+=,.@-]{1,64})", re.ASCII
 )
 KEY_ID = re.compile(r"ASIA[A-Z2-7]{16}")
 
