@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,36 @@ def test_credentials_of_the_role_are_the_tasks_alone_and_end_with_it(stack: Stac
     with pytest.raises(ClientError) as caught:
         client.get_caller_identity()
     assert caught.value.response["Error"]["Code"] == "ExpiredToken"
+
+
+def test_an_sdk_in_a_task_needs_no_configuration(stack: Stack) -> None:
+    """boto3 in the task's network namespace, with a container's environment and nothing else."""
+    arn = stack.run(stack.container("sleep 600"), taskRoleArn=ROLE)
+    stack.wait(arn, "RUNNING")
+    id = arn.rsplit("/", 1)[1]
+    pid, environment = next(
+        (found.name, pairs)
+        for found in Path("/proc").glob("[0-9]*")
+        if f"/v4/{id}" in (pairs := environment_of(found)).get("ECS_CONTAINER_METADATA_URI_V4", "")
+    )
+    script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    done = subprocess.run(
+        ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", script],
+        env={k: v for k, v in environment.items() if k.startswith(("AWS_", "ECS_"))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == f"arn:aws:sts::000000000000:assumed-role/web/{id}", done.stderr
+    stack.ecs.stop_task(cluster="e2e", task=arn)
+
+
+def environment_of(process: Path) -> dict[str, str]:
+    try:
+        text = (process / "environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(entry.partition("=")[::2] for entry in text.split("\0"))
 
 
 def test_protection_of_a_task_without_a_service(stack: Stack) -> None:

@@ -66,7 +66,8 @@ class Server:
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._max_connections = _connection_limit()
+        # Files are shared with the door, which must not run out of them by tasks' doing.
+        self._max_connections = _connection_limit() // (4 if per_client is not None else 1)
         self._date = (0, b"")
         self.time = self._loop.time
 
