@@ -198,4 +198,14 @@ def test_daemons_side_by_side_and_one_that_is_killed(stack: Stack, tmp_path: Pat
         )
         assert sts(daemon, later[0]).get_caller_identity()["Account"] == "000000000000"
         stack.ecs.stop_task(cluster="e2e", task=ours)
+        own = own_address(daemon.info["vpc_cidr"])
+        assert own in local_routes()
+    assert own not in local_routes()
     assert leftovers(tmp_path / "data") == []
+
+
+def local_routes() -> list[str]:
+    done = subprocess.run(
+        ["ip", "route", "show", "table", "local"], capture_output=True, text=True, check=True
+    )
+    return [line.split()[1] for line in done.stdout.splitlines()]
