@@ -16,7 +16,7 @@ from typing import Any
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.model.usage import Network
 from neargate.node import ocispec, seccomp
-from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Usage
+from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Storage, Usage
 from neargate.node.link import Link, ShimGone, connect
 from neargate.oci.images import Image
 
@@ -125,6 +125,12 @@ class LinkedSandbox(abc.ABC):
         if self._ending is None:
             self._destroyed = True
             self._ending = self._later(self._destroy())
+    async def storage(self) -> Storage:
+        answer = await self.link.ask("storage")
+        if "used" not in answer:
+            raise DriverError("this sandbox does not count its storage")
+        return Storage(int(answer["used"]), self._spec.ephemeral_bytes)
+
         await asyncio.shield(self._ending)  # a cancelled caller does not leave it half done
 
     async def _destroy(self) -> None:
@@ -134,7 +140,7 @@ class LinkedSandbox(abc.ABC):
             if not isinstance(error, ShimGone):
                 log.error("sandbox %s: %s; removing it from outside", self.id, error)
             await self._bury(self)
-        await self.link.close()
+        await self.let_go()
         self._mark_stopped(None)
 
     # -- what the shim tells ---------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def traces(instance: str, directory: Path, seconds: float = 3) -> list[str]:
 
 
 def _look(instance: str, directory: Path) -> list[str]:
-    found = processes(instance) + mounts(directory)
+    found = processes(instance) + mounts(directory) + loop_devices(directory)
     for command in (["ip", "-o", "link"], ["nft", "list", "tables"], ["ip", "route"]):
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         number = str(int(instance, 16) + 1)
@@ -45,6 +45,15 @@ def mounts(directory: Path) -> list[str]:
         with contextlib.suppress(OSError):
             if str(directory) in (process / "mountinfo").read_text():
                 found.append(f"mount in the namespace of {process.name}")
+    return found
+
+
+def loop_devices(directory: Path) -> list[str]:
+    found = []
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            if str(directory) in path.read_text():
+                found.append(f"{path.parts[3]} of {path.read_text().strip()}")
     return found
 
 

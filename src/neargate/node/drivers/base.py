@@ -3,7 +3,7 @@
 Called by node/runner only. Glossary: a *driver* is a tier on this machine; a *sandbox* is one task's boundary
 (namespaces or a virtual machine, its interface, its limits); a *container* runs inside one. Legal order:
 
-    open -> (start -> signal* -> [ended])* -> destroy        exec and stats while a container runs
+    open -> (start -> signal* -> [ended])* -> destroy        exec, attach and stats while a container runs
 
 A sandbox outlives the daemon: `adopt` finds it again, with every container's state and exit code.
 Whatever a driver makes (processes, mounts, namespaces, cgroups, interfaces) `destroy` removes, and so
@@ -55,6 +55,15 @@ class ExecResult:
 
 
 class Sandbox(Protocol):
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A sandbox's ephemeral storage: image layers, what its containers write, scratch volumes."""
+
+    used: int
+    reserved: int
+    """Both in bytes."""
+
+
     @property
     def id(self) -> str: ...
 
@@ -92,6 +101,10 @@ class Sandbox(Protocol):
 
     async def destroy(self) -> None:
         """Kill what runs and remove all that was made, the log spools excepted. Idempotent."""
+        ...
+
+    async def storage(self) -> Storage:
+        """Raise DriverError where the tier cannot tell."""
         ...
 
 

@@ -137,6 +137,9 @@ class FakeSandbox:
         self._spools.clear()
 
     # -- what tests do ---------------------------------------------------------------------------------
+    async def storage(self) -> Storage:
+        return Storage(0, self.spec.ephemeral_bytes)
+
 
     def end(self, container: str, code: int = 0) -> None:
         """The container ends by itself."""

@@ -13,7 +13,7 @@ import time
 from typing import Any, Protocol
 
 from neargate.node import cgroup, spool
-from neargate.node.shim import files, kernel, users
+from neargate.node.shim import disk, files, kernel, users
 
 # The loop looks at held streams every 20 ms: 200 MB/s at most, as the pipe fills up meanwhile.
 _WINDOW, _WINDOW_READS = 0.02, 64
@@ -56,6 +56,9 @@ class Container:
         self._seen = f"{setup['stage']}/s" if self._base else setup["directory"]
         """The sandbox's directory, where the container's root may reach it."""
         self.root = f"{self._seen}/c/{name}/root"
+        self._writes = f"{self._seen}/{disk.PLACE}" if setup.get("disk") else self._seen
+        """Where everything is that the sandbox's containers can write to."""
+        self._layer = f"{self._writes}/c/{name}"
         self.state: dict[str, Any] = {"name": name, "running": False, "restarts": -1}
         self.group = cgroup.Group(f"{setup['cgroup']}/{name}", setup["v2"])
         self.writer: Writer | None = None
@@ -81,11 +84,14 @@ class Container:
         self._log = request["log"]
         if self._used:
             self.clean()
-            files.remove_tree(self.directory)
+            for path in (self.directory, self._layer):
+                files.remove_tree(path)
         self._used = True
-        for part in ("upper", "work", "root", "lower"):
+        for part in ("root", "lower"):
             os.makedirs(f"{self.directory}/{part}")
         try:
+            for part in ("upper", "work"):
+                os.makedirs(f"{self._layer}/{part}")
             self._mount_root(request["image"], request["lower"])
             self.finish_config(config, request, pid_namespace, siblings)
         except users.UserError as error:
@@ -106,8 +112,8 @@ class Container:
             kernel.mount_mapped(lower, mapped, self.setup["user_namespace"])
             lower = mapped
             for part in ("upper", "work"):
-                os.chown(f"{self.directory}/{part}", self._base, self._base)
-        paths = (files.overlay_path(p) for p in (lower, f"{self.directory}/upper", f"{self.directory}/work"))
+                os.chown(f"{self._layer}/{part}", self._base, self._base)
+        paths = (files.overlay_path(p) for p in (lower, f"{self._layer}/upper", f"{self._layer}/work"))
         # volatile: the upper layer dies with the container, so nobody needs its fsyncs
         options = "lowerdir={},upperdir={},workdir={},volatile".format(*paths)
         kernel.mount("overlay", self.root, "overlay", kernel.MS_NODEV, options)
@@ -150,17 +156,26 @@ class Container:
         for mount in request["volumes"]:
             if not os.path.isdir(mount["source"]):
                 os.makedirs(mount["source"], mode=0o755)
+        for mount in config["mounts"]:
+            if mount["type"] == "bind":
+                mount["source"] = self._on_disk(mount["source"])
                 os.chown(mount["source"], self._base, self._base)
                 if mount["destination"] in request["image_volumes"]:
                     self._fill(mount["source"], mount["destination"])
-        for mount in config["mounts"]:
-            if mount["type"] == "bind" and mount["source"].startswith(self.setup["directory"] + "/"):
-                mount["source"] = self._seen + mount["source"][len(self.setup["directory"]) :]
         self._make_cwd(process["cwd"])
 
     def _fill(self, volume: str, target: str) -> None:
         """A new volume where the image declares VOLUME begins as what the image has there, owner and
         mode too.
+    def _on_disk(self, path: str) -> str:
+        """Where a path of the sandbox's directory really is; what another container's mount has is that
+        already.
+        """
+        here = self.setup["directory"] + "/"
+        if path.startswith(self._writes + "/") or not path.startswith(here):
+            return path
+        return f"{self._writes}/{path[len(here) :]}"
+
         """
         root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -5,6 +5,7 @@ Called by the zygote and the shims. Each raises OSError with the path in questio
 
 import ctypes
 import os
+from collections.abc import Mapping
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC = 4096, 16384
@@ -18,7 +19,11 @@ _OPENAT2, _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 437, 428, 429, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1000, 1, 4
 _MOUNT_ATTR_IDMAP = 0x100000
 _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
-_LO_FLAGS = 1 | 4  # read-only, autoclear: the device goes with its mount
+_LO_READ_ONLY, _LO_AUTOCLEAR = 1, 4
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_MOUNT_ATTR_NODEV = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [
@@ -75,9 +80,7 @@ def mount_mapped(source: str, target: str, user_namespace: int) -> None:
         empty = ctypes.c_char_p(b"")
         result = _libc.syscall(_MOUNT_SETATTR, tree, empty, _AT_EMPTY_PATH, ctypes.byref(attr), size)
         _check(result, f"{source}: owners cannot be mapped")
-        place = ctypes.c_char_p(target.encode())
-        flags = _MOVE_MOUNT_F_EMPTY_PATH
-        _check(_libc.syscall(_MOVE_MOUNT, tree, empty, _AT_FDCWD, place, flags), target)
+        attach(tree, target)
     finally:
         os.close(tree)
 
@@ -128,15 +131,22 @@ def mount_erofs(image: str, target: str) -> None:
     except OSError as error:
         if error.errno != 15:  # ENOTBLK: this kernel wants a block device
             raise
-        device, fd = _loop_device(image)
+        backing = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            device, fd = loop_device(backing, readonly=True)
+        finally:
+            os.close(backing)
         try:
             mount(device, target, "erofs", flags)
         finally:
             os.close(fd)
 
 
-def _loop_device(image: str) -> tuple[str, int]:
-    import fcntl  # only old kernels come here
+def loop_device(backing: int, *, readonly: bool = False) -> tuple[str, int]:
+    """A block device of what is in an open file: its path and a descriptor. It goes with its last user: with
+    the descriptor, or the mount of it.
+    """
+    import fcntl  # the image's zygote needs it on old kernels only
 
     class Config(ctypes.Structure):
         _fields_ = [
@@ -146,14 +156,13 @@ def _loop_device(image: str) -> tuple[str, int]:
             ("reserved", ctypes.c_uint64 * 8),
         ]
 
-    backing = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
         for _ in range(64):  # another process may take the free one first
             device = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
-            fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(device, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
             config = Config(backing, 0)
-            config.info[52] = _LO_FLAGS  # lo_flags of struct loop_info64
+            config.info[52] = _LO_AUTOCLEAR | (_LO_READ_ONLY if readonly else 0)  # lo_flags of loop_info64
             try:
                 fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
                 return device, fd
@@ -162,6 +171,27 @@ def _loop_device(image: str) -> tuple[str, int]:
                 if error.errno != 16:
                     raise
     finally:
-        os.close(backing)
         os.close(control)
-    raise OSError(16, "no free loop device", image)
+    raise OSError(16, "no free loop device", "/dev/loop-control")
+
+
+def mount_detached(source: str, kind: str, options: Mapping[str, str | None]) -> int:
+    """Mount a device nowhere yet: a descriptor for `attach`. May be done on any thread."""
+    context = _check(_libc.syscall(_FSOPEN, ctypes.c_char_p(kind.encode()), _FSOPEN_CLOEXEC), kind)
+    try:
+        for key, value in {"source": source, **options}.items():
+            command = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
+            text = ctypes.c_char_p(None if value is None else value.encode())
+            name = ctypes.c_char_p(key.encode())
+            _check(_libc.syscall(_FSCONFIG, context, command, name, text, 0), f"{kind} {key}")
+        _check(_libc.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), source)
+        return _check(_libc.syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_NODEV), source)
+    finally:
+        os.close(context)
+
+
+def attach(tree: int, target: str) -> None:
+    """Put a detached mount where it is to be seen."""
+    place, empty = ctypes.c_char_p(target.encode()), ctypes.c_char_p(b"")
+    flags = _MOVE_MOUNT_F_EMPTY_PATH
+    _check(_libc.syscall(_MOVE_MOUNT, tree, empty, _AT_FDCWD, place, flags), target)

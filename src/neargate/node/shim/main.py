@@ -20,10 +20,11 @@ from typing import Any
 
 from neargate.node import cgroup
 from neargate.node.network.interface import Interface
-from neargate.node.shim import birth, files
+from neargate.node.shim import birth, disk, files, kernel
 from neargate.node.shim.container import Container, StartError
 from neargate.node.shim.execs import Exec
 from neargate.node.shim.files import network_counters
+from neargate.node.shim.disk import Disk
 from neargate.node.shim.peers import Peer
 
 VERSION = 1
@@ -77,6 +78,9 @@ class Shim:
     # -- set-up ----------------------------------------------------------------------------------------
 
     def open(self) -> None:
+        seen = f"{setup['stage']}/s" if setup.get("uid_base") else setup["directory"]
+        self.disk = Disk(setup, seen) if setup.get("disk") else None
+        """What takes all that its containers write; None where that is done otherwise."""
         """Make everything that the sandbox is. Raise OSError."""
         setup = self.setup
         birth.become_a_shim(setup)
@@ -85,10 +89,15 @@ class Shim:
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         birth.join_group(setup["instance"])
         self._interface, setup["user_namespace"] = birth.namespaces(setup)
+        if self.disk:
+            self.disk.begin()
         for name, text in setup["files"].items():
-            files.write(f"{setup['directory']}/{name}", text)
-            os.chown(f"{setup['directory']}/{name}", setup["uid_base"], setup["uid_base"])
+            path = f"{self.disk.place if self.disk else setup['directory']}/{name}"
+            files.write(path, text)
+            os.chown(path, setup["uid_base"], setup["uid_base"])
         if setup["shared_pid"]:
+        if self.disk:
+            self.disk.mount(setup["uid_base"])
             self._pause = birth.pid_namespace(setup["user_namespace"])
         self._listener = birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
@@ -232,6 +241,11 @@ class Shim:
         here = container.directory
         argv = [
             *self.setup["runtime"],
+        try:
+            if self.disk:
+                self.disk.reserve(request["image"])
+        except OSError as error:
+            return done(f"the image does not fit: {(error.strerror or '').lower()}")
             "--root",
             f"{self.setup['directory']}/rt",
             "--log",
@@ -402,6 +416,8 @@ class Shim:
         for attempt in range(200):
             if self.group.remove():
                 return
+        if self.disk:
+            self.disk.end()
             time.sleep(0.0005 * min(attempt + 1, 10))
 
     def _clear(self) -> None:
@@ -409,6 +425,9 @@ class Shim:
         here, trash = self.setup["directory"], f"{self.setup['trash']}/{self.setup['id']}-{os.getpid()}"
         os.makedirs(trash, exist_ok=True)
         for name in ("c", "volumes"):
+        if self.disk:
+            self.disk.end()
+            self.disk.erase()
             try:
                 os.rename(f"{here}/{name}", f"{trash}/{name}")
             except FileNotFoundError:
@@ -423,3 +442,5 @@ class Shim:
         self.unmake()
         files.remove_tree(f"{self.setup['trash']}/{self.setup['id']}-{os.getpid()}")
         self._done = True
+        if self.disk:
+            self.disk.move(trash)

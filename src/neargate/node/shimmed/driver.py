@@ -24,7 +24,7 @@ from neargate.node.link import ShimGone, connect
 from neargate.node.linked import LinkedSandbox, state_of
 from neargate.node.network import claims, firewall
 from neargate.node.network.interface import host_names
-from neargate.node.shimmed import leftovers, machine, probe
+from neargate.node.shimmed import disks, leftovers, machine, probe
 from neargate.node.shimmed.sandbox import ShimSandbox
 from neargate.node.shimmed.zygote import Zygote, ZygoteGone
 from neargate.oci.images import Image
@@ -37,6 +37,8 @@ class ShimDriver(abc.ABC):
     zygote = "neargate.node.shim.zygote"
     """The module of the process that forks its shims."""
     sandbox: type[ShimSandbox] = ShimSandbox
+    own_disks = False
+    """Its shims make the sandboxes' disks (shim/disk.py); else the tier does so itself."""
     _up: ClassVar[Counter[str]] = Counter()
     """How many drivers are open, by instance: those of one daemon share claim, firewall and cgroup root."""
 
@@ -51,6 +53,7 @@ class ShimDriver(abc.ABC):
         """What runs the containers; `choose` sets it."""
         self._images: dict[str, asyncio.Task[None]] = {}
         self._zygote = Zygote(instance, root / "images", self.zygote)
+        self._disks = disks.Templates(root / "disks")
         self._sandboxes: dict[str, LinkedSandbox] = {}
         self._restarting = asyncio.Lock()
         self._removing: dict[str, asyncio.Lock] = {}
@@ -80,6 +83,8 @@ class ShimDriver(abc.ABC):
     async def __aenter__(self) -> Self:
         machine.check_tools()
         self.check_tools()
+        if self.own_disks:
+            disks.check_tools()
         if taken := claims.clash(self._instance, self._vpc_cidr):
             raise DriverUnavailable(
                 f"the VPC range {self._vpc_cidr} overlaps {taken}: choose another (NEARGATE_VPC_CIDR)"
@@ -112,7 +117,7 @@ class ShimDriver(abc.ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for sandbox in self._sandboxes.values():
-            await sandbox.link.close()
+            await sandbox.let_go()
         self._sandboxes.clear()
         if self._errands:
             await asyncio.wait(self._errands)
@@ -136,7 +141,8 @@ class ShimDriver(abc.ABC):
             await self._remove(spec.id)
         sandbox = self._sandbox(spec, directory)
         try:
-            connection = await self._fork(self._setup(spec, directory))
+            template = str(await self._disks.of(spec.ephemeral_bytes)) if self.own_disks else ""
+            connection = await self._fork(self._setup(spec, directory) | {"disk": template})
             await sandbox.link.open(connection)
         except BaseException as error:
             await asyncio.shield(self._later(self._remove(spec.id)))

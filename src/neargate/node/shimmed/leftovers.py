@@ -14,9 +14,20 @@ from pathlib import Path
 from neargate.node import cgroup
 from neargate.node.network import claims
 from neargate.node.network.interface import host_names
-from neargate.node.shim import files
+from neargate.node.shim import disk, files
 
-_LEFT = ("c", "rt", "volumes", "shim.sock", "states.json", "shim.log", "hosts", "hostname", "resolv.conf")
+_LEFT = (
+    "c",
+    "d",
+    "rt",
+    "volumes",
+    "shim.sock",
+    "states.json",
+    "shim.log",
+    "hosts",
+    "hostname",
+    "resolv.conf",
+)
 
 
 def find(root: Path, instance: str) -> set[str]:
@@ -45,6 +56,7 @@ def remove(root: Path, instance: str, sandbox: str) -> None:
         if name in names:
             claims.delete_link(index)
     if known:
+        disk.erase(f"{known['directory']}/{disk.FILE}", sandbox)
         for name in _LEFT:
             files.remove_tree(f"{known['directory']}/{name}")
     record.unlink(missing_ok=True)
@@ -65,6 +77,7 @@ def empty_trash(root: Path) -> None:
     """What a shim was removing when it was killed. (Names end in the pid of the remover.)"""
     for tree in (root / "trash").iterdir():
         if "-" in tree.name and not Path("/proc", tree.name.rpartition("-")[2]).exists():
+            disk.erase(f"{tree}/{disk.FILE}", tree.name.partition("-")[0])
             files.remove_tree(str(tree))
 
 

@@ -29,6 +29,7 @@ class GvisorDriver(ShimDriver):
     name = "gvisor"
     zygote = "neargate.node.drivers.gvisor.zygote"
     sandbox = GvisorSandbox
+    own_disks = True
 
     def __init__(
         self,

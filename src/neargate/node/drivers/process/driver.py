@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 class ProcessDriver(ShimDriver):
     name = "process"
+    own_disks = True
 
     def __init__(
         self,
