@@ -161,7 +161,10 @@ class Endpoint:
 
     async def _task(self, subject: Subject, own: ContainerSpec) -> Any:
         clock = metadata_machine.clock_drift(self._clock.now())
-        return metadata.task(subject.spec, _fresh(subject), _desired(subject), clock=clock)
+        used = await _storage_used(subject.sandbox)
+        return metadata.task(
+            subject.spec, _fresh(subject), _desired(subject), clock=clock, storage_bytes=used
+        )
 
     async def _task_with_tags(self, subject: Subject, own: ContainerSpec) -> Any:
         document = await self._task(subject, own)
@@ -298,6 +301,13 @@ def _fresh(subject: Subject) -> SandboxStatus:
             known = msgspec.structs.replace(known, phase="RUNNING", started_at=state.started_at)
         fresh.append(known)
     return msgspec.structs.replace(status, containers=tuple(fresh))
+
+
+async def _storage_used(sandbox: Sandbox | None) -> int | None:
+    try:
+        return (await sandbox.storage()).used if sandbox is not None else None
+    except DriverError:
+        return None  # a sandbox of an older daemon, or one that has just gone
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -14,9 +14,10 @@ from neargate.kit.errors import ApiError
 from neargate.model.sandbox import Facts, InterfaceSpec, SandboxSpec
 from neargate.model.session import Session, SessionCredentials
 from neargate.node import metadata_machine
+from neargate.node.drivers.base import DriverError, Storage
 from neargate.node.metadata import Endpoint
 from neargate.wire.http import Request
-from tests.unit.node.rig import FakeCell, Node, container, eventually, spec
+from tests.unit.node.rig import MIB, FakeCell, Node, container, eventually, spec
 
 ARN = "arn:aws:ecs:us-east-1:000000000000:task/c/1"
 HOUR = 3600.0
@@ -201,6 +202,22 @@ async def test_tags_that_cannot_be_had_are_an_error_beside_the_rest(house: House
     status, task = await house.ask(house.path("taskWithTags"))
     assert (status, task["TaskARN"]) == (200, ARN)
     assert task["Errors"][0]["ErrorField"] == "TaskTags" and "TaskTags" not in task
+
+
+async def test_ephemeral_storage_as_far_as_the_tier_counts_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = house.node.sandbox(house.one)
+
+    async def storage() -> Storage:
+        return Storage(used=261 * MIB, reserved=house.one.ephemeral_bytes)
+
+    async def uncounted() -> Storage:
+        raise DriverError("it does not count")
+
+    for answer, shown in ((storage, {"Utilized": 261, "Reserved": 20496}), (uncounted, {"Reserved": 20496})):
+        monkeypatch.setattr(sandbox, "storage", answer)
+        assert (await house.ask(house.path("task")))[1]["EphemeralStorageMetrics"] == shown
 
 
 async def test_stats_of_a_container_that_has_not_started(house: House) -> None:
