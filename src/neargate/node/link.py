@@ -40,7 +40,7 @@ def connect(directory: Path) -> socket.socket:
 
 
 class Link:
-    """`told` gets each states message; `gone` is called once when the connection ends by the other side."""
+    """`told` gets each message that is no answer; `gone` is called once if the other side ends it."""
 
     def __init__(self, told: Callable[[dict[str, Any]], None], gone: Callable[[], None]) -> None:
         self._told, self._gone = told, gone
@@ -85,6 +85,11 @@ class Link:
             return result
         finally:
             self._waiting.pop(number, None)
+
+    def tell(self, op: str, **arguments: Any) -> None:
+        """Ask for something whose answer nobody waits for."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(json.dumps({"id": 0, "op": op, **arguments}).encode() + b"\n")
 
     def break_off(self) -> None:
         """End the connection as if the other side had."""

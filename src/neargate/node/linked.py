@@ -18,6 +18,7 @@ from neargate.model.usage import Network
 from neargate.node import ocispec, seccomp
 from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Storage, Usage
 from neargate.node.link import Link, ShimGone, connect
+from neargate.node.linked_terminal import LinkedTerminal
 from neargate.oci.images import Image
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class LinkedSandbox(abc.ABC):
         self._later = later
         self._states: dict[str, ContainerState] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._terminals: dict[str, LinkedTerminal] = {}
         self._lost = False
         self._destroyed = False
         self._ending: asyncio.Task[None] | None = None
@@ -115,8 +117,19 @@ class LinkedSandbox(abc.ABC):
         answer = await self.link.ask("exec", container=container, argv=argv, timeout=timeout)
         return ExecResult(answer["exit_code"], bytes.fromhex(answer["output"]), answer["timed_out"])
 
+    async def attach(self, container: str, argv: tuple[str, ...], columns: int, rows: int) -> LinkedTerminal:
+        terminal = LinkedTerminal(self.link, self._terminals)
+        await terminal.start(container, argv, columns, rows)
+        return terminal
+
     async def usage(self, container: str) -> Usage:
         return usage_of(await self.link.ask("usage", container=container))
+
+    async def storage(self) -> Storage:
+        answer = await self.link.ask("storage")
+        if "used" not in answer:
+            raise DriverError("this sandbox does not count its storage")
+        return Storage(int(answer["used"]), self._spec.ephemeral_bytes)
 
     def spool(self, container: str) -> Path:
         return self.directory / "spool" / container
@@ -125,12 +138,6 @@ class LinkedSandbox(abc.ABC):
         if self._ending is None:
             self._destroyed = True
             self._ending = self._later(self._destroy())
-    async def storage(self) -> Storage:
-        answer = await self.link.ask("storage")
-        if "used" not in answer:
-            raise DriverError("this sandbox does not count its storage")
-        return Storage(int(answer["used"]), self._spec.ephemeral_bytes)
-
         await asyncio.shield(self._ending)  # a cancelled caller does not leave it half done
 
     async def _destroy(self) -> None:
@@ -143,13 +150,25 @@ class LinkedSandbox(abc.ABC):
         await self.let_go()
         self._mark_stopped(None)
 
+    async def let_go(self) -> None:
+        """End the connection: the sandbox lives on, but for the commands at terminals."""
+        for terminal in list(self._terminals.values()):
+            terminal.lost()
+        await self.link.close()
+
     # -- what the shim tells ---------------------------------------------------------------------------
 
     def _told(self, message: dict[str, Any]) -> None:
+        if "terminal" in message:
+            if terminal := self._terminals.get(message["terminal"]):
+                terminal.told(message)
+            return
         self._states = {name: state_of(state) for name, state in message["states"].items()}
         self._notify()
 
     def _shim_gone(self) -> None:
+        for terminal in list(self._terminals.values()):
+            terminal.lost()
         if not self._destroyed:
             self._died(self)
 

@@ -1,4 +1,4 @@
-"""The data channel's layout, against bytes written down by hand, and its order, against a network that loses."""
+"""The data channel's layout, against bytes written by hand, and its order, on a network that loses."""
 
 import hashlib
 import random

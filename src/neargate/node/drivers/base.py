@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
+from neargate.model.terminal import Terminal as Terminal
 from neargate.model.usage import Usage as Usage
 from neargate.oci.images import Image
 
@@ -54,7 +55,6 @@ class ExecResult:
     timed_out: bool = False
 
 
-class Sandbox(Protocol):
 @dataclass(frozen=True, slots=True)
 class Storage:
     """A sandbox's ephemeral storage: image layers, what its containers write, scratch volumes."""
@@ -64,6 +64,7 @@ class Storage:
     """Both in bytes."""
 
 
+class Sandbox(Protocol):
     @property
     def id(self) -> str: ...
 
@@ -93,7 +94,18 @@ class Storage:
         """Run a command inside (health checks). Killed at `timeout` seconds."""
         ...
 
+    async def attach(self, container: str, argv: tuple[str, ...], columns: int, rows: int) -> Terminal:
+        """Run a command inside as root, at a terminal of its own (ECS Exec). Raise DriverError.
+
+        It ends when the terminal is closed, and with this daemon: it is nothing that is found again.
+        """
+        ...
+
     async def usage(self, container: str) -> Usage: ...
+
+    async def storage(self) -> Storage:
+        """Raise DriverError where the tier cannot tell."""
+        ...
 
     def spool(self, container: str) -> Path:
         """The directory of the container's log spool; see node/spool.py for its format."""
@@ -101,10 +113,6 @@ class Storage:
 
     async def destroy(self) -> None:
         """Kill what runs and remove all that was made, the log spools excepted. Idempotent."""
-        ...
-
-    async def storage(self) -> Storage:
-        """Raise DriverError where the tier cannot tell."""
         ...
 
 

@@ -7,6 +7,8 @@ What a container does is said by words in the path or tag of its image, or as th
     stubborn            ends by SIGKILL only                sick      its health checks fail
     (echo some text)    writes that to its log spool, in the real format, before anything else
 
+A command at a terminal is typed to a small shell in memory (fake_terminal.py).
+
 Tests that hold the driver may also `end` a container, `lose` a sandbox, or open it anew with `adopt`.
 """
 
@@ -22,7 +24,8 @@ from types import MappingProxyType, TracebackType
 from typing import NoReturn, Self
 
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
-from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Usage
+from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Storage, Usage
+from neargate.node.drivers.fake_terminal import FakeTerminal
 from neargate.node.spool import STDOUT, SpoolWriter
 from neargate.oci.errors import ImageError
 from neargate.oci.images import Image
@@ -48,6 +51,7 @@ class FakeSandbox:
         self.spec = spec
         self.started: list[str] = []
         """Names, in the order of their starts."""
+        self.terminals: list[FakeTerminal] = []
         self.signals: list[tuple[str, int]] = []
         self.destroyed = False
         self._directory = directory
@@ -120,8 +124,21 @@ class FakeSandbox:
             raise DriverError("container is not running")
         return ExecResult(1, b"sick\n") if self._does(container, "sick") else ExecResult(0, b"")
 
+    async def attach(self, container: str, argv: tuple[str, ...], columns: int, rows: int) -> FakeTerminal:
+        self._alive()
+        if not self._states[container].running:
+            raise DriverError("container is not running")
+        if argv[0] == "nosuch":
+            raise DriverError('exec: "nosuch": executable file not found in $PATH')
+        terminal = FakeTerminal(argv, columns, rows)
+        self.terminals.append(terminal)
+        return terminal
+
     async def usage(self, container: str) -> Usage:
         return Usage(0.0, 0, 0, 1 if self._states[container].running else 0)
+
+    async def storage(self) -> Storage:
+        return Storage(0, self.spec.ephemeral_bytes)
 
     def spool(self, container: str) -> Path:
         return self._directory / "spool" / container
@@ -131,15 +148,14 @@ class FakeSandbox:
         for name, state in self._states.items():
             if state.running:
                 self._states[name] = replace(state, running=False)
+        for terminal in self.terminals:
+            terminal.close()
         for spool in self._spools.values():
             spool.finish()
             spool.close()
         self._spools.clear()
 
     # -- what tests do ---------------------------------------------------------------------------------
-    async def storage(self) -> Storage:
-        return Storage(0, self.spec.ephemeral_bytes)
-
 
     def end(self, container: str, code: int = 0) -> None:
         """The container ends by itself."""

@@ -100,7 +100,10 @@ class Container:
             raise StartError(f"{error.strerror}: {error.filename or 'root file system'}") from None
         self.process = config["process"]
         self.mounts = request["volumes"]
-        files.write(f"{self.directory}/config.json", json.dumps(config), 0o600)
+        state = f"{self.setup['directory']}/rt"  # in memory (birth.py); only a name is on the disk
+        os.makedirs(state, 0o700, exist_ok=True)
+        files.write(f"{state}/{self.name}.json", json.dumps(config), 0o600)
+        os.symlink(f"{state}/{self.name}.json", f"{self.directory}/config.json")
         self.state["runtime_id"] = self.id = request["runtime_id"]
 
     def _mount_root(self, image: str, lower: str) -> None:
@@ -153,20 +156,17 @@ class Container:
                 request["volumes"].append(volume)
         own = {m["destination"] for m in config["mounts"]}
         config["mounts"] += [m for m in request["volumes"] if m["destination"] not in own]
-        for mount in request["volumes"]:
-            if not os.path.isdir(mount["source"]):
-                os.makedirs(mount["source"], mode=0o755)
         for mount in config["mounts"]:
             if mount["type"] == "bind":
                 mount["source"] = self._on_disk(mount["source"])
+        for mount in request["volumes"]:
+            if not os.path.isdir(mount["source"]):
+                os.makedirs(mount["source"], mode=0o755)
                 os.chown(mount["source"], self._base, self._base)
                 if mount["destination"] in request["image_volumes"]:
                     self._fill(mount["source"], mount["destination"])
         self._make_cwd(process["cwd"])
 
-    def _fill(self, volume: str, target: str) -> None:
-        """A new volume where the image declares VOLUME begins as what the image has there, owner and
-        mode too.
     def _on_disk(self, path: str) -> str:
         """Where a path of the sandbox's directory really is; what another container's mount has is that
         already.
@@ -176,6 +176,9 @@ class Container:
             return path
         return f"{self._writes}/{path[len(here) :]}"
 
+    def _fill(self, volume: str, target: str) -> None:
+        """A new volume where the image declares VOLUME begins as what the image has there, owner and
+        mode too.
         """
         root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -319,6 +322,30 @@ class Container:
     def kill_exec(self, pid: int) -> None:
         """The command that an exec runs, by what the runtime wrote to its pid file."""
         os.kill(pid, signal.SIGKILL)
+
+    def exec_error(self, log: str, program: str) -> str:
+        """Why the runtime did not run a command, in Docker's words."""
+        return runtime_error(log, program)
+
+    def terminal_options(self, base: str) -> list[str]:
+        """Has the runtime write down which process a command at a terminal is."""
+        return ["--pid-file", f"{base}.pid"]
+
+    def at_terminal(self, inner: int) -> list[int]:
+        """What has to be known of a command at a terminal before it hangs up, for `kill_terminal`.
+
+        inner -- what the runtime wrote down as its process inside of a kernel of its own.
+        """
+        return []
+
+    def kill_terminal(self, pid: int, known: list[int]) -> None:
+        """All that is left of a command at a terminal and of what it started there."""
+        for other in self.group.pids():
+            try:
+                if os.getsid(other) == pid:
+                    os.kill(other, signal.SIGKILL)
+            except OSError:  # it has just ended
+                continue
 
     def usage(self) -> dict[str, float]:
         return self.group.usage()

@@ -6,6 +6,8 @@ the daemon and speaks to whoever connects to `<directory>/shim.sock`: a line of 
     -> {"id", "op": start|signal|exec|usage|destroy, ...}      <- {"id", "ok": {...}} | {"id", "error":
     "cause"}
     <- {"event": "states", "version", "id", "states": {name: state}}      at connection and after each change
+
+terminals.py has the messages of commands that run at a terminal.
 """
 
 import json
@@ -22,10 +24,11 @@ from neargate.node import cgroup
 from neargate.node.network.interface import Interface
 from neargate.node.shim import birth, disk, files, kernel
 from neargate.node.shim.container import Container, StartError
+from neargate.node.shim.disk import Disk
 from neargate.node.shim.execs import Exec
 from neargate.node.shim.files import network_counters
-from neargate.node.shim.disk import Disk
 from neargate.node.shim.peers import Peer
+from neargate.node.shim.terminals import Terminals
 
 VERSION = 1
 _POLL_WHILE_HELD = 0.02
@@ -66,6 +69,7 @@ class Shim:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._peers: dict[int, Peer] = {}
+        self.terminals = Terminals(self)
         self._held: set[int] = set()
         self._orphans: dict[int, int] = {}
         self._interface: Interface | None = None
@@ -74,30 +78,30 @@ class Shim:
         self._wake = -1
         self._quota_set = False
         self._done = False
+        seen = f"{setup['stage']}/s" if setup.get("uid_base") else setup["directory"]
+        self.disk = Disk(setup, seen) if setup.get("disk") else None
+        """What takes all that its containers write; None where that is done otherwise."""
 
     # -- set-up ----------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        seen = f"{setup['stage']}/s" if setup.get("uid_base") else setup["directory"]
-        self.disk = Disk(setup, seen) if setup.get("disk") else None
-        """What takes all that its containers write; None where that is done otherwise."""
         """Make everything that the sandbox is. Raise OSError."""
         setup = self.setup
         birth.become_a_shim(setup)
         self._signals()
+        if self.disk:
+            self.disk.begin()
         self.group.make()
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         birth.join_group(setup["instance"])
         self._interface, setup["user_namespace"] = birth.namespaces(setup)
         if self.disk:
-            self.disk.begin()
+            self.disk.mount(setup["uid_base"])
         for name, text in setup["files"].items():
             path = f"{self.disk.place if self.disk else setup['directory']}/{name}"
             files.write(path, text)
             os.chown(path, setup["uid_base"], setup["uid_base"])
         if setup["shared_pid"]:
-        if self.disk:
-            self.disk.mount(setup["uid_base"])
             self._pause = birth.pid_namespace(setup["user_namespace"])
         self._listener = birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
@@ -138,9 +142,9 @@ class Shim:
                 self._held.discard(fd)
                 self._epoll.modify(fd, select.EPOLLIN)
 
-    def watch(self, fd: int, handler: Callable[[int], None]) -> None:
+    def watch(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
         self._handlers[fd] = handler
-        self._epoll.register(fd, select.EPOLLIN)
+        self._epoll.register(fd, events)
 
     def unwatch(self, fd: int) -> None:
         self._handlers.pop(fd, None)
@@ -177,6 +181,7 @@ class Shim:
             self.unwatch(fd)
             del self._peers[fd]
             peer.close()
+            self.terminals.gone(peer)
 
     def _told(self) -> dict[str, Any]:
         states = {c.name: c.state for c in self.containers.values() if c.state["restarts"] >= 0}
@@ -216,6 +221,10 @@ class Shim:
                 self._exec(request, done)
             case "usage":
                 self._usage(request["container"], done)
+            case "storage":
+                done(None, {"used": self.disk.used()} if self.disk else None)
+            case "attach" | "input" | "resize" | "taken" | "hangup":
+                self.terminals.answer(peer, request, done)
             case "destroy":
                 self._destroy()
                 done(None)
@@ -233,6 +242,11 @@ class Shim:
             self._drain(container, fd)
         namespace = f"/proc/{self._pause}/ns/pid" if self._pause else None
         try:
+            if self.disk:
+                self.disk.reserve(request["image"])
+        except OSError as error:
+            return done(f"the image does not fit: {(error.strerror or '').lower()}")
+        try:
             container.prepare(request, namespace, self.containers)
         except StartError as error:
             container.clean()
@@ -241,11 +255,6 @@ class Shim:
         here = container.directory
         argv = [
             *self.setup["runtime"],
-        try:
-            if self.disk:
-                self.disk.reserve(request["image"])
-        except OSError as error:
-            return done(f"the image does not fit: {(error.strerror or '').lower()}")
             "--root",
             f"{self.setup['directory']}/rt",
             "--log",
@@ -334,6 +343,14 @@ class Shim:
         if not self.waiting:
             self._orphans.clear()
 
+    def await_end(self, pid: int, ended: Callable[[int], None]) -> None:
+        """Have `ended` called with the wait status of a process that came to this one, now or later."""
+        early = self._orphans.pop(pid, None)
+        if early is None:
+            self.waiting[pid] = ended
+        else:
+            ended(early)
+
     def ended(self, container: Container, status: int) -> None:
         """Its first process has ended with a wait status."""
         for fd in list(container.streams):
@@ -399,6 +416,8 @@ class Shim:
                 container.writer.finish()
         self.group.kill()
         self._remove_group()
+        if self.disk:
+            self.disk.end()
         self._clear()
 
     def unmake(self) -> None:
@@ -406,6 +425,9 @@ class Shim:
         self._remove_group()
         if self._interface:
             self._interface.remove()
+        if self.disk:
+            self.disk.end()
+            self.disk.erase()
         for path in (f"{self.setup['directory']}/shim.sock", self.setup["record"]):
             try:
                 os.unlink(path)
@@ -416,25 +438,26 @@ class Shim:
         for attempt in range(200):
             if self.group.remove():
                 return
-        if self.disk:
-            self.disk.end()
             time.sleep(0.0005 * min(attempt + 1, 10))
 
     def _clear(self) -> None:
         """Leave nothing in the directory but the spools; trees that containers filled are only moved away."""
         here, trash = self.setup["directory"], f"{self.setup['trash']}/{self.setup['id']}-{os.getpid()}"
         os.makedirs(trash, exist_ok=True)
-        for name in ("c", "volumes"):
         if self.disk:
-            self.disk.end()
-            self.disk.erase()
+            self.disk.move(trash)
+        for name in ("c", "volumes"):
             try:
                 os.rename(f"{here}/{name}", f"{trash}/{name}")
             except FileNotFoundError:
                 continue
             except OSError:  # another file system
                 files.remove_tree(f"{here}/{name}")
-        for name in ("rt", "states.json", "shim.log", "shim.sock", *self.setup["files"]):
+        try:
+            kernel.umount(f"{here}/rt")
+        except OSError:
+            pass  # a shim that did not get so far has none
+        for name in ("rt", disk.PLACE, "states.json", "shim.log", "shim.sock", *self.setup["files"]):
             files.remove_tree(f"{here}/{name}")
 
     def _leave(self) -> None:
@@ -442,5 +465,3 @@ class Shim:
         self.unmake()
         files.remove_tree(f"{self.setup['trash']}/{self.setup['id']}-{os.getpid()}")
         self._done = True
-        if self.disk:
-            self.disk.move(trash)

@@ -74,7 +74,7 @@ class Sender:
         return None
 
     def _patience(self, sent: _Sent) -> float:
-        return min(self._timeout * 2 ** min(sent.tries, 8), LONGEST_TIMEOUT)
+        return min(self._timeout * (1 << min(sent.tries, 8)), LONGEST_TIMEOUT)
 
     def again(self, now: float) -> bytes | None:
         """The message to send again now, if any. Raise ChannelDead after the last try."""
@@ -111,8 +111,7 @@ class Receiver:
         if frame.sequence < self.expected:
             return True, []  # its acknowledgement was lost
         if frame.sequence > self.expected:
-            known = frame.sequence in self._early
-            if not known and (len(self._early) >= self._ahead or frame.sequence > self.expected + self._ahead):
+            if frame.sequence > self.expected + self._ahead:
                 return False, []  # it will come again
             self._early.setdefault(frame.sequence, frame)
             return True, []

@@ -1,11 +1,11 @@
 """The binary messages of Session Manager's data channel, and the JSON that stands in some of them. Pure.
 
-    off  len                                    off  len
-      0    4  header length, 116                 56    8  flags: 1 SYN, 2 FIN
-      4   32  message type, padded               64   16  message id, its low half first
-     36    4  schema version, 1                  80   32  SHA-256 of the payload
-     40    8  created, ms since the epoch       112    4  payload type
-     48    8  sequence number                   116    4  payload length, then the payload
+off  len                                    off  len
+  0    4  header length, 116                 56    8  flags: 1 SYN, 2 FIN
+  4   32  message type, padded               64   16  message id, its low half first
+ 36    4  schema version, 1                  80   32  SHA-256 of the payload
+ 40    8  created, ms since the epoch       112    4  payload type
+ 48    8  sequence number                   116    4  payload length, then the payload
 """
 
 import hashlib
@@ -23,6 +23,7 @@ CHUNK = 1024
 """Bytes of a stream that go into one message, as AWS's agent and plugin cut them."""
 _HEADER = struct.Struct(">I32sIQQQ16s32sII")
 _SCHEMA = 1
+_NO_ID = uuid.UUID(int=0)
 
 INPUT, OUTPUT, ACKNOWLEDGE = "input_stream_data", "output_stream_data", "acknowledge"
 CHANNEL_CLOSED = "channel_closed"
@@ -46,7 +47,7 @@ class Frame:
     payload: bytes = field(repr=False)
     payload_type: int = 0
     flags: int = 0
-    id: uuid.UUID = uuid.UUID(int=0)
+    id: uuid.UUID = _NO_ID
     created_ms: int = 0
 
 

@@ -50,6 +50,15 @@ class Sentry:
         """pid -- the container's own number of it."""
         self._ask("containerManager.Signal", _signal(container, 9, pid, _ONE))
 
+    def family(self, container: str, pid: int) -> list[int]:
+        """A process of the container and all that came from it, the youngest first."""
+        found = self._ask("containerManager.Processes", container) or []
+        family = [pid]
+        for process in sorted(found, key=lambda p: int(p["pid"])):
+            if process["ppid"] in family and process["pid"] not in family:
+                family.append(process["pid"])
+        return family[::-1]
+
     def usage(self, container: str) -> tuple[int, int, int]:
         """Nanoseconds of CPU that the sandbox counted for the container and for all of them, and how many
         processes the container has.

@@ -99,6 +99,26 @@ class SentryContainer(Container):
     def kill_exec(self, pid: int) -> None:
         self._shim.sentry.kill_process(self.id, pid)
 
+    def exec_error(self, log: str, program: str) -> str:
+        return _in_dockers_words(super().exec_error(log, program), program)
+
+    def terminal_options(self, base: str) -> list[str]:
+        return [*super().terminal_options(base), "--internal-pid-file", f"{base}.inner"]
+
+    def at_terminal(self, inner: int) -> list[int]:
+        try:
+            return self._shim.sentry.family(self.id, inner)
+        except SentryError:
+            return []
+
+    def kill_terminal(self, pid: int, known: list[int]) -> None:
+        """pid -- of the runsc that stands for the command, and ends after it."""
+        for inner in known:
+            try:
+                self._shim.sentry.kill_process(self.id, inner)
+            except SentryError:  # it has just ended
+                continue
+
     def usage(self) -> dict[str, float]:
         """CPU by the sandbox's own account, scaled to what the machine counted; memory is the sandbox's."""
         found = self.group.usage()
@@ -214,8 +234,10 @@ class SentryShim(Shim):
         Raise OSError.
         """
         self.sandbox_group.kill()
-        for part in ("rt", f"c/{ROOT}"):
-            files.remove_tree(f"{self.setup['directory']}/{part}")
+        here = self.setup["directory"]
+        files.remove_tree(f"{here}/c/{ROOT}")
+        for name in os.listdir(f"{here}/rt"):  # which is a mount
+            files.remove_tree(f"{here}/rt/{name}")
         wanted = self.setup["interface"]
         if wanted and self._interface:  # runsc moves the address from the namespace into the sandbox
             self._interface.configure(wanted["address"], wanted["gateway"])
