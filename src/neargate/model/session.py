@@ -21,9 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 _TOKEN_PURPOSE, _SECRET_PURPOSE = b"neargate session tokens 1", b"neargate session secrets 1"
 _NONCE_BYTES = 12
 _LONGEST_TOKEN = 8192
-_ROLE = re.compile(
-    r"arn:(aws[a-z-]{0,20}):iam::([0-9]{12}):role/((?:[!-~]+/)?)([\w+=,.@-]{1,64})", re.ASCII
-)
+_ROLE = re.compile(r"arn:(aws[a-z-]{0,20}):iam::([0-9]{12}):role/((?:[!-~]+/)?)([\w+=,.@-]{1,64})", re.ASCII)
 KEY_ID = re.compile(r"ASIA[A-Z2-7]{16}")
 
 
