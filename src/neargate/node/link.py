@@ -105,6 +105,12 @@ class Link:
         if self._writer:
             self._writer.close()
             self._writer = None
+        self._give_up("the sandbox is gone")
+
+    def _give_up(self, why: str) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ShimGone(why))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -122,9 +128,7 @@ class Link:
                     waiting.set_result(message["ok"])
         except ShimGone as error:
             self._gone()
-            for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(ShimGone(str(error)))
+            self._give_up(str(error))
 
 
 async def _message(reader: asyncio.StreamReader) -> dict[str, Any]:
