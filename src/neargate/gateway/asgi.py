@@ -109,7 +109,7 @@ class Stream:
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         if self._gone:
-            return
+            raise ConnectionResetError("the client has gone")  # what is left of a long answer is not read
         if message["type"] == "http.response.start":
             self._start(message)
         elif message["type"] == "http.response.body":

@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length[:18]) > self._server.max_body_bytes:
             return self._refuse(self._too_large())
-        if incoming.expects_continue:
+        if incoming.expects_continue and not self._queue:
             self.send_continue(incoming)
         self._until(self._server.time() + self._server.body_seconds)
         return None
@@ -365,11 +365,19 @@ class Connection(asyncio.Protocol):
         elif self._queue:
             self._start(self._queue[0])
         else:
-            if self._reading is None:
-                self._until(self._server.time() + IDLE_SECONDS)
-                self._wire_bytes = 0
+            self._await_next()
             if self._drained is None:
                 self.resume_reading()
+
+    def _await_next(self) -> None:
+        """All is answered; half of the next request may be here already."""
+        if self._reading is None:
+            self._until(self._server.time() + IDLE_SECONDS)
+            self._wire_bytes = 0
+        elif self._in_head:
+            self._until(self._server.time() + self._server.head_seconds)
+        elif self._reading.expects_continue:
+            self.send_continue(self._reading)
 
     def _end(self, *, unread: bool) -> None:
         self._deaf = True

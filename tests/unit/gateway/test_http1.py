@@ -15,6 +15,8 @@ from neargate.kit.settings import Settings, SettingsError
 from neargate.wire.http import Request, Response
 
 LIMIT = 100_000
+LONG = 2_000
+"""Pieces of an answer that no socket's buffers hold."""
 
 
 class EchoApp:
@@ -22,6 +24,7 @@ class EchoApp:
 
     def __init__(self) -> None:
         self.seen = 0
+        self.sent = 0
         self.hold: asyncio.Event | None = None
 
     def is_registry(self, path: str) -> bool:
@@ -53,6 +56,9 @@ class EchoApp:
         if scope["path"].endswith("/raises"):
             raise RuntimeError("no")
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        while scope["path"].endswith("/long") and self.sent < LONG:
+            await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+            self.sent += 1
         await send({"type": "http.response.body", "body": b"%d" % size, "more_body": True})
         await send({"type": "http.response.body", "body": b"!"})
 
@@ -191,6 +197,13 @@ async def test_half_requests_time_out(start: bytes) -> None:
     assert time.monotonic() - began < 3
 
 
+async def test_half_a_request_behind_an_answered_one_times_out() -> None:
+    async with door(EchoApp()) as port:
+        answer = await exchange(port, post(b"", close=False) + b"POST / HT")
+    assert status(answer) == 200
+    assert b"HTTP/1.1 408 " in answer
+
+
 async def test_slowloris_is_ended_though_it_keeps_sending() -> None:
     async with door(EchoApp()) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -252,6 +265,22 @@ async def test_expect_continue() -> None:
         writer.close()
 
 
+async def test_expect_continue_waits_for_the_answers_before_it() -> None:
+    app = EchoApp()
+    app.hold = asyncio.Event()
+    expecting = post(b"", "expect: 100-continue").replace(b"length: 0", b"length: 3")
+    async with door(app, request_timeout_seconds=5.0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post(b"", path="/hold", close=False) + expecting)
+        await asyncio.sleep(0.1)
+        app.hold.set()
+        assert status(await reader.readuntil(b"\r\n\r\n")) == 200
+        assert (await reader.readuntil(b"HTTP/1.1 100 Continue\r\n\r\n")).startswith(b"{")
+        writer.write(b"abc")
+        assert status(await reader.read()) == 200
+        writer.close()
+
+
 async def test_an_answer_cannot_smuggle_headers() -> None:
     async with door(EchoApp()) as port:
         answer = await exchange(port, post(b"", path="/break"))
@@ -274,6 +303,17 @@ async def test_registry_answering_before_the_body_ends_the_connection() -> None:
     async with door(EchoApp()) as port:
         answer = await exchange(port, post(bytes(2000), path="/v2/refused", close=False)[:-1000])
     assert status(answer) == 200
+
+
+async def test_registry_stops_sending_to_a_client_that_has_gone() -> None:
+    app = EchoApp()
+    async with door(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post(b"", path="/v2/long"))
+        await reader.readexactly(1000)
+        writer.transport.abort()
+        assert status(await exchange(port, post(b""))) == 200
+    assert app.sent < LONG
 
 
 async def test_registry_that_fails_is_a_500_without_details() -> None:
