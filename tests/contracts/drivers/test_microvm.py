@@ -14,7 +14,7 @@ from neargate.node.drivers.microvm.driver import MicrovmDriver
 from tests.contracts.drivers.rig import CACHE, Rig, ended, eventually, lines, only, shell
 from tests.contracts.drivers.traces import processes, traces
 
-pytestmark = [pytest.mark.root, only("microvm", why="it is about virtual machines")]
+pytestmark = [pytest.mark.root, pytest.mark.microvm, only("microvm", why="it is about virtual machines")]
 
 _SELF = (
     "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | md5sum; "
@@ -150,5 +150,7 @@ async def test_the_scratch_disk_is_as_large_as_asked_full_is_enospc_and_nothing_
 
 
 async def test_the_task_has_its_memory_beside_the_guests_own(rig: Rig) -> None:
-    text = await rig.output("grep MemTotal /proc/meminfo; nproc", cpu=2048)
+    sandbox = await rig.run(shell("c", "grep MemTotal /proc/meminfo; nproc"), cpu=2048)
+    assert await ended(sandbox, "c", 30) == 0
+    text = lines(sandbox, "c")
     assert int(text.split()[1]) > 256 * 1024 and text.split()[-1] == "2"

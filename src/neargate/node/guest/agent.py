@@ -52,7 +52,11 @@ class Guest(Shim):
             for message in self._port.receive():
                 if message["op"] == "born":
                     return self._be_born(message)
-                self._rehearse(message)
+                if message["op"] == "release":  # the scratch disk is to be another one
+                    kernel.umount(DIRECTORY, 0)
+                    self._disks.release(SCRATCH)
+                else:
+                    self._rehearse(message)
                 self._port.send({"event": "ready"})
 
     def _rehearse(self, message: dict[str, Any]) -> None:
@@ -68,6 +72,7 @@ class Guest(Shim):
         if causes != [None]:
             sys.stderr.write(f"rehearsal: {causes}\n")
         kernel.umount(message["start"]["lower"])
+        self._quota_set = False
         self.containers.clear()
         files.remove_tree(f"{DIRECTORY}/c")
 
@@ -98,9 +103,8 @@ class Guest(Shim):
 
     def _make(self) -> None:
         setup = self.setup
-        if setup["scratch_resized"]:
-            kernel.umount(DIRECTORY, 0)
-            self._disks.probe_again(SCRATCH)
+        if setup["scratch_released"]:
+            self._disks.probe(SCRATCH)
             self._mount_scratch()
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         for name, text in setup["files"].items():

@@ -35,12 +35,14 @@ class Disks:
         """Path of the slot's block device. Raise IndexError."""
         return self._paths[slot]
 
-    def probe_again(self, slot: int) -> None:
-        """Take notice of a disk of another size. Raise OSError."""
-        name = self._slots[slot]
-        files.write(f"{_DRIVER}/unbind", name)
-        files.write(f"{_DRIVER}/bind", name)
-        self._paths[slot] = _block(name)
+    def release(self, slot: int) -> None:
+        """Let go of a disk, so that another can be put there. Raise OSError."""
+        files.write(f"{_DRIVER}/unbind", self._slots[slot])
+
+    def probe(self, slot: int) -> None:
+        """Take notice of the disk that is there now. Raise OSError."""
+        files.write(f"{_DRIVER}/bind", self._slots[slot])
+        self._paths[slot] = _block(self._slots[slot])
 
 
 def _block(device: str) -> str:

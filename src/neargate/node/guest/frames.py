@@ -3,7 +3,9 @@
 Used on both sides (node/guest/agent.py, drivers/microvm/vmm). FRAME = kind, payload length; then the payload.
 JSON frames are the messages of node/shim/main.py's protocol and a few more:
 
-    supervisor -> guest   {"op": "born", "setup", "entropy", "time"}    the first, to a clone or a fresh boot
+    supervisor -> guest   {"op": "rehearse", "setup", "start", "entropy", "time"}    -> ready
+                          {"op": "release"}                             let go of the scratch disk -> ready
+                          {"op": "born", "setup", "entropy", "time"}    be this sandbox -> states or failed
                           {"op": "taken", "container", "bytes"}         log bytes that the spool has taken
     guest -> supervisor   {"event": "ready"}                            booted; a template is frozen here
 

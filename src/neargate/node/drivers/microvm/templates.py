@@ -143,7 +143,7 @@ def _rehearsal() -> dict[str, Any]:
     config, _notes = ocispec.config(spec, container, ImageConfig(), PLACE)
     config["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.bpf(ocispec.CAPABILITIES)}
     setup = {name: getattr(spec, name) for name in ("id", "interface", "memory", "cpu", "pids", "shared_pid")}
-    setup |= {"files": ocispec.etc_files(spec), "hostname": "rehearsal", "scratch_resized": False}
+    setup |= {"files": ocispec.etc_files(spec), "hostname": "rehearsal", "scratch_released": False}
     start: dict[str, Any] = {
         "op": "start",
         "name": container.name,

@@ -118,13 +118,13 @@ class Supervisor(Shim):
         if self._vm is None:
             self._vm = _clone(setup)
         self.group.add(self.vm.pid, "vmm")
-        scratch_resized = self._resize_scratch()
+        scratch_released = self._resize_scratch()
         if setup["interface"]:
             wanted = setup["interface"]
             tap.settle(self.vm.tap, wanted["names"], wanted["address"], wanted["gateway"])
         born = {name: setup[name] for name in ("id", "hostname", "interface", "files", "shared_pid")}
         born |= {name: setup[name] for name in ("memory", "pids", "cpu")}
-        born["scratch_resized"] = scratch_resized
+        born["scratch_released"] = scratch_released
         entropy = os.urandom(_ENTROPY).hex()
         launch.send(self.vm, {"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
         launch.hear(self.vm, "states", _BIRTH_SECONDS)
@@ -142,6 +142,8 @@ class Supervisor(Shim):
         path = f"{self.setup['directory']}/scratch.new"
         templates.make_scratch(path, self.setup["ephemeral_bytes"])
         try:
+            launch.send(self.vm, {"op": "release"})  # else it would write what it knows of the old one
+            launch.hear(self.vm, "ready", _BIRTH_SECONDS)
             launch.put(self.vm, machine.SCRATCH_SLOT, path, os.O_RDWR)
         finally:
             os.unlink(path)
