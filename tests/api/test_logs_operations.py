@@ -354,6 +354,16 @@ def test_the_total_is_bounded_and_the_oldest_go(logs: Logs, monkeypatch: pytest.
     assert logs.describe_log_groups()["logGroups"][0]["storedBytes"] == 126 * len(kept)
 
 
+def test_one_ancient_event_does_not_take_all_others_with_it(logs: Logs) -> None:
+    logs.settings = Settings(log_max_bytes=100 * 126)
+    logs.put("x" * 100, at=logs.now - 13 * DAY)
+    logs.put(*[f"{i:0100d}" for i in range(105)], at=logs.now - 1000, step=3)
+    logs.expire()
+    kept = [int(message) for message in logs.filter()]
+    assert kept == list(range(105 - len(kept), 105))
+    assert 90 <= len(kept) <= 95
+
+
 def test_filtering_much_is_bounded(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filter, "_LOOKED_AT_EVENTS", 50)
     logs.put(*["x"] * 175, "needle", at=logs.now - 500)

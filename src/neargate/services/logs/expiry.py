@@ -53,12 +53,11 @@ async def _drop_before(house: House, cutoff: int, group: int | None = None) -> N
 
 
 async def _bound(house: House) -> None:
-    """Drop the oldest events of all streams, a fiftieth of the time they span at once."""
+    """Drop the oldest events of all streams, a fiftieth of the time that those left span at once."""
     most = house.settings.log_max_bytes
     total, oldest, newest = await house.logs.scan(log_events.extent)
     if total <= most:
         return
-    step = max((newest - oldest) // 50, 1)
     while total > most * _ROOM:
-        await _drop_before(house, oldest + step)
-        total, oldest, _ = await house.logs.scan(log_events.extent)
+        await _drop_before(house, oldest + max((newest - oldest) // 50, 1))
+        total, oldest, newest = await house.logs.scan(log_events.extent)
