@@ -64,6 +64,7 @@ def namespaces(setup: dict[str, Any]) -> tuple[Interface, int]:
     else:
         kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
     kernel.mount("none", setup["images"], None, kernel.MS_SLAVE)
+    _runtime_state(setup["directory"])
     if user >= 0:
         _reachable(setup)
     interface = Interface(host, RtNetlink())
@@ -103,6 +104,14 @@ def mapped_namespaces(base: int) -> tuple[int, int]:
         os.close(parent_waits)
         os.waitpid(child, 0)
     return found[0], found[1]
+
+
+def _runtime_state(directory: str) -> None:
+    """What the runtime is told and keeps of containers is in memory, and this namespace's alone: environments
+    hold secrets, which are written to no disk.
+    """
+    os.makedirs(f"{directory}/rt", 0o700, exist_ok=True)
+    kernel.mount("tmpfs", f"{directory}/rt", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=700,size=64m")
 
 
 def _reachable(setup: dict[str, Any]) -> None:
