@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neargate.node import cgroup
+from neargate.node.drivers.gvisor.quick import without_membarrier
 from neargate.node.drivers.gvisor.sentry import Sentry, SentryError
 from neargate.node.shim import files, kernel
 from neargate.node.shim.container import Container, runtime_error
@@ -164,6 +165,7 @@ class SentryShim(Shim):
         self.setup["cpu"] = max(cpu, _BOOT_CPU)
         super().open()
         self.setup["cpu"] = cpu
+        without_membarrier()
         # runsc asks for rmem_default, which no network namespace but the first has, and fails without it
         kernel.mount("none", "/proc/sys/net", "tmpfs", kernel.MS_RDONLY)
         self._boot()
