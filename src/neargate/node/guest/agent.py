@@ -116,7 +116,11 @@ class Guest(Shim):
         """The supervisor keeps the states: what is in here goes with the machine."""
 
     def _answer(self, peer: Any, request: dict[str, Any]) -> None:
-        if request["op"] == "taken":
+        if request["op"] == "storage":
+            space = os.statvfs(DIRECTORY)
+            used = (space.f_blocks - space.f_bfree) * space.f_frsize
+            return self._port.send({"id": request["id"], "ok": {"used": used}})
+        if request["op"] == "taken" and "container" in request:
             container = self.containers.get(request["container"])
             if container and isinstance(container.writer, Output):
                 container.writer.taken(request["bytes"])

@@ -16,6 +16,7 @@ from neargate.node.drivers.microvm.vmm import launch, machine, tap, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.qmp import QmpError
+from neargate.node.drivers.microvm.vmm.terminals import Terminals
 from neargate.node.guest import frames
 from neargate.node.shim import birth, kernel
 from neargate.node.shim.main import VERSION, Shim
@@ -87,6 +88,7 @@ class Supervisor(Shim):
     def __init__(self, setup: dict[str, Any], vm: launch.Vm | None) -> None:
         super().__init__(setup)
         self._vm = vm
+        self._relay = Terminals(self._say)
         self._reader = frames.Reader(launch.FRAME)
         self._states: dict[str, Any] = {}
         self._logs: dict[str, Log] = {}
@@ -194,6 +196,8 @@ class Supervisor(Shim):
             names = self._runtime_ids
             self._states = told.states(message.get("states"), names, names, self.vm.pid)
             return self._changed()
+        if "terminal" in message:
+            return self._relay.told(message)
         peer, number, request = self._asked.pop(message.get("id", 0), (None, 0, {}))
         if not request:
             return
@@ -248,6 +252,12 @@ class Supervisor(Shim):
         if any(log.waits for log in self._logs.values()):
             self.timers.append((time.monotonic() + _LOOK_SECONDS, self._look))
 
+    def _receive(self, fd: int) -> None:
+        peer = self._peers[fd]
+        super()._receive(fd)
+        if peer.closed:
+            self._relay.gone(peer)
+
     # -- requests --------------------------------------------------------------------------------------
 
     def _told(self) -> dict[str, Any]:
@@ -257,8 +267,13 @@ class Supervisor(Shim):
         match request["op"]:
             case "start":
                 self._begin(peer, request)
-            case "signal" | "exec" | "usage":
+            case "signal" | "exec" | "usage" | "storage" | "input":
                 self._ask(peer, request)
+            case "attach":
+                self._relay.attached(peer, request["terminal"])
+                self._ask(peer, request)
+            case "resize" | "taken" | "hangup":  # nobody waits for an answer
+                self._say(request)
             case "destroy":
                 self._destroy()
                 for asker, number, _request in self._asked.values():

@@ -3,6 +3,7 @@
 Pure. Called by supervisor.py.
 """
 
+import base64
 from collections.abc import Container
 from typing import Any
 
@@ -27,7 +28,6 @@ def states(told: object, known: Container[str], runtime_ids: dict[str, str], pid
 
 def _state(name: str, told: dict[str, Any], runtime_id: str, pid: int) -> dict[str, Any]:
     running = told.get("running") is True
-    code = told.get("exit_code")
     return {
         "name": name,
         "runtime_id": runtime_id,
@@ -35,7 +35,7 @@ def _state(name: str, told: dict[str, Any], runtime_id: str, pid: int) -> dict[s
         "pid": pid if running else None,
         "started_at": _number(told.get("started_at")),
         "stopped_at": _number(told.get("stopped_at")),
-        "exit_code": code & 0xFF if isinstance(code, int) and not running else None,
+        "exit_code": None if running else exit_code(told.get("exit_code")),
         "oom_killed": told.get("oom_killed") is True,
         "restarts": int(_number(told.get("restarts")) or 0),
     }
@@ -50,14 +50,28 @@ def answer(op: str, message: dict[str, Any]) -> dict[str, Any]:
     match op:
         case "exec":
             output = ok.get("output")
-            code = ok.get("exit_code")
+            code = exit_code(ok.get("exit_code"))
             return {"ok": {
-                "exit_code": code & 0xFF if isinstance(code, int) else 255,
+                "exit_code": 255 if code is None else code,
                 "output": _hex(output), "timed_out": ok.get("timed_out") is True,
             }}  # fmt: skip
+        case "storage":
+            return {"ok": {"used": _number(ok.get("used")) or 0}}
         case "usage":
             return {"ok": {name: _number(ok.get(name)) or 0 for name in _NUMBERS}}
     return {"ok": {}}
+
+
+def exit_code(value: object) -> int | None:
+    return value & 0xFF if isinstance(value, int) else None
+
+
+def base64_of(text: object) -> str:
+    """As it is, if it is that."""
+    try:
+        return base64.b64encode(base64.b64decode(str(text), validate=True)).decode()
+    except ValueError:
+        return ""
 
 
 def _hex(text: object) -> str:
