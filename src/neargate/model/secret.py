@@ -6,6 +6,8 @@ Written by services/secretsmanager through state/secrets; a value is in clear on
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from neargate.model import sealed
 from neargate.model.record import Record
 from neargate.model.sealed import NONCE_BYTES as NONCE_BYTES
@@ -13,6 +15,17 @@ from neargate.model.sealed import SealError as SealError
 
 CURRENT = "AWSCURRENT"
 PREVIOUS = "AWSPREVIOUS"
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was said of rotation. Nobody rotates: functions are not built."""
+
+    enabled: bool
+    function: str
+    """ARN."""
+    days: int | None = None
+    duration: str | None = None
+    schedule: str | None = None
 
 
 class Secret(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,6 +42,9 @@ class Secret(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Label -> id of the version that has it."""
     deleted_at: float | None = None
     """When the recovery window ends and the secret is gone; None while it is not deleted."""
+    rotation: Rotation | None = None
+    policy: str = ""
+    """The resource policy as it was put."""
 
 
 class Version(Record, frozen=True, kw_only=True, omit_defaults=True):

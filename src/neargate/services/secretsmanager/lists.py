@@ -36,12 +36,12 @@ async def list_secrets(call: Call, params: Params) -> Result:
     planned = bool(params.get("IncludePlannedDeletion"))
     now = call.now()
 
-    filters = [(item.get("Key") or "all", item.get("Values") or ()) for item in params.get("Filters") or ()]
+    fits = filtered(params)
 
     def wanted(secret: Secret) -> bool:
         if secret.deleted_at is not None and (not planned or secret.deleted_at <= now):
             return False
-        return all(_fits(secret, where, values) for where, values in filters)
+        return fits(secret)
 
     def body(tx: Tx) -> list[tuple[tuple[float | str, str], Secret]]:
         rows = [
@@ -57,6 +57,12 @@ async def list_secrets(call: Call, params: Params) -> Result:
     if len(rows) > limit:
         result["NextToken"] = names.token(rows[limit - 1][0])
     return result
+
+
+def filtered(params: Params) -> Callable[[Secret], bool]:
+    """Whether a secret passes the request's Filters."""
+    filters = [(item.get("Key") or "all", item.get("Values") or ()) for item in params.get("Filters") or ()]
+    return lambda secret: all(_fits(secret, where, values) for where, values in filters)
 
 
 def _is_after(row: tuple[float | str, str], place: tuple[float | str, str], descending: bool) -> bool:

@@ -123,6 +123,7 @@ def untoken(text: str) -> tuple[float | str, str]:
     """The place in a sorted list that `token` wrote. Raise InvalidNextTokenException."""
     try:
         value = json.loads(base64.urlsafe_b64decode(text.encode()))
+        json.dumps(value, ensure_ascii=False).encode()  # halves of characters, which no store takes
     except (ValueError, binascii.Error, RecursionError):
         value = None
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
-from neargate.model.secret import CURRENT, Secret, labels_of
+from neargate.model.secret import CURRENT, Rotation, Secret, labels_of
 from neargate.services.call import Call, Params, Result
 from neargate.services.secretsmanager import names
 from neargate.state import secrets
@@ -102,8 +102,24 @@ def describe(secret: Secret) -> dict[str, Any]:
         "Type": secret.type,
         "LastAccessedDate": secret.accessed_day,
         "DeletedDate": secret.deleted_at,
+        **_rotation(secret.rotation),
     }
     return shown | {name: value for name, value in optional.items() if value is not None}
+
+
+def _rotation(rotation: Rotation | None) -> dict[str, Any]:
+    if rotation is None:
+        return {}
+    rules = {
+        "AutomaticallyAfterDays": rotation.days,
+        "Duration": rotation.duration,
+        "ScheduleExpression": rotation.schedule,
+    }
+    return {
+        "RotationEnabled": rotation.enabled,
+        "RotationLambdaARN": rotation.function or None,
+        "RotationRules": {name: value for name, value in rules.items() if value is not None},
+    }
 
 
 async def delete_secret(call: Call, params: Params) -> Result:
