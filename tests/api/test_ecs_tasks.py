@@ -1,5 +1,6 @@
 """DescribeTasks, ListTasks and StopTask, and a task's life as they tell it."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -269,6 +270,15 @@ async def test_list_in_pages(ready: Ecs, filters: dict[str, str]) -> None:
         token = {"nextToken": answer["nextToken"]} if "nextToken" in answer else {}
     assert token == {}
     assert found == sorted(wanted)
+
+
+@pytest.mark.parametrize("filters", [{"family": "other"}, {"startedBy": "somebody"}])
+async def test_looking_through_all_tasks_leaves_the_loop_to_others(
+    ready: Ecs, filters: dict[str, str]
+) -> None:
+    others = asyncio.create_task(asyncio.sleep(0))
+    assert (await ready.list_tasks(**filters))["taskArns"] == []
+    assert others.done()
 
 
 async def test_a_page_goes_on_though_tasks_went(ready: Ecs) -> None:

@@ -54,7 +54,9 @@ async def list_tasks(call: Call, params: Params) -> Result:
             return []
         return _matching(tx, f"{arn}/{status}", params, page.after, page.limit + 1)
 
-    return page.listed("taskArns", await call.store.read(body))
+    # These are in no index: all of the cluster's tasks may be looked through.
+    look = call.store.scan if params.get("family") or params.get("startedBy") else call.store.read
+    return page.listed("taskArns", await look(body))
 
 
 def _check_filters(params: Params) -> None:
