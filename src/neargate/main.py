@@ -30,6 +30,7 @@ from neargate.control import cost as control_cost
 from neargate.control.loops import Loops
 from neargate.gateway import credentials, server
 from neargate.gateway.app import App
+from neargate.gateway.exec import Sessions
 from neargate.gateway.internal import Handler
 from neargate.gateway.registry import RegistryApp
 from neargate.gateway.task_door import TaskDoor
@@ -55,6 +56,7 @@ from neargate.oci.errors import ImageError
 from neargate.services import admin, s3
 from neargate.services.call import House
 from neargate.services.cell.endpoints import Protection
+from neargate.services.cell.execs import Nodes
 from neargate.services.cell.local import LocalCell
 from neargate.services.ecr import collect_forever
 from neargate.services.ecs import protection
@@ -116,12 +118,14 @@ async def _house(settings: Settings) -> AsyncIterator[House]:
 
 @asynccontextmanager
 async def _node(
-    settings: Settings, house: House, door: Callable[[Images], App] | None = None
+    settings: Settings, house: House, nodes: Nodes, door: Callable[[Images], App] | None = None
 ) -> AsyncIterator[tuple[Driver, App | None]]:
     """The agent of this machine and the control loops, until the block ends. `door` makes what tasks find of
-    the door; without it their endpoints are not served.
+    the door; without it their endpoints are not served. nodes -- where the agent says that it runs commands
+    at terminals.
     """
-    cell = LocalCell(house, Protection(protection.get_task_protection, protection.update_task_protection))
+    operations = Protection(protection.get_task_protection, protection.update_task_protection)
+    cell = LocalCell(house, operations, nodes)
     seen_by_node: Cell = cell  # the one place where the two sides' types are held against each other
     async with AsyncExitStack() as stack:
         driver, images = await node_parts(settings, house.blobs, seen_by_node, house.endpoint)
@@ -201,17 +205,30 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
         settings = server.with_port(settings)
         async with _house(settings) as house:
             async with _cancelled_at_exit() as group:
-                opened = asyncio.Event()
+                opened, nodes = asyncio.Event(), Nodes()
 
                 def door(images: Images) -> App:
                     return App(house, credential, RegistryApp(house), _internal(house, images))
 
-                async with _node(settings, house, door) as (driver, app):
+                async with (
+                    _node(settings, house, nodes, door) as (driver, app),
+                    _exec(house, nodes) as sessions,
+                ):
                     assert app is not None
-                    group.create_task(server.serve(app, settings, ready=lambda _: opened.set()), name="door")
+                    serving = server.serve(app, settings, ready=lambda _: opened.set(), sockets=sessions)
+                    group.create_task(serving, name="door")
                     await opened.wait()
                     _announce(house, driver)
                     yield Daemon(house, driver, credential)
+
+
+@asynccontextmanager
+async def _exec(house: House, nodes: Nodes) -> AsyncIterator[Sessions]:
+    """Sessions of ECS Exec. They end before the node does, while their clients can still be told."""
+    sessions = Sessions(house, nodes)
+    async with _cancelled_at_exit() as group:
+        group.create_task(sessions.run(), name="exec")
+        yield sessions
 
 
 def _internal(house: House, images: Images) -> dict[str, Handler]:
@@ -276,7 +293,7 @@ async def _serve(settings: Settings) -> None:
 async def _teardown(settings: Settings) -> None:
     """Stop every task and remove all that any daemon of this data directory made on the machine."""
     with _locked(settings.data_dir):
-        async with _house(settings) as house, _node(settings, house) as (driver, _):
+        async with _house(settings) as house, _node(settings, house, Nodes()) as (driver, _):
             await admin.stop_everything(house, "neargate down", _TEARDOWN_SECONDS)
             await driver.sweep(())
             await driver.teardown()

@@ -4,10 +4,12 @@ It runs by the clock, started by control/loops. Usage records stay.
 """
 
 from neargate.control.parts import Parts
-from neargate.state.catalog import CLUSTER, INTERFACE, TASK, TASK_DEFINITION, TOKEN_USE, minute
+from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TASK_DEFINITION, TOKEN_USE, minute
 from neargate.state.store import Tx
 
 TOKEN_SECONDS = 24 * 3600.0
+SESSION_SECONDS = 30 * 24 * 3600.0
+"""As long as Session Manager remembers its sessions."""
 _BATCH = 500
 _LONGEST_PAUSE = 60.0
 
@@ -38,6 +40,12 @@ class Retention:
             lambda tx: bool(tx.values(TOKEN_USE, "minute", until=_due(tokens_before), limit=1))
         ):
             if not await store.write(lambda tx: forget_tokens(tx, tokens_before)):
+                break
+        sessions_before = now - SESSION_SECONDS
+        while await store.read(
+            lambda tx: bool(tx.values(EXEC_SESSION, "over", until=_due(sessions_before), limit=1))
+        ):
+            if not await store.write(lambda tx: forget_sessions(tx, sessions_before)):
                 break
         clusters = await store.read(lambda tx: tx.all(CLUSTER))
         gone = [c.arn for c in clusters if c.status == "INACTIVE" and c.inactive_at is not None]
@@ -81,6 +89,17 @@ def forget_tokens(tx: Tx, before: float) -> int:
     for value in tx.values(TOKEN_USE, "minute", until=_due(before), limit=_BATCH):
         for use in tx.find(TOKEN_USE, "minute", value, limit=_BATCH - removed):
             tx.delete(TOKEN_USE, use.id)
+            removed += 1
+        if removed >= _BATCH:
+            break
+    return removed
+
+
+def forget_sessions(tx: Tx, before: float) -> int:
+    removed = 0
+    for value in tx.values(EXEC_SESSION, "over", until=_due(before), limit=_BATCH):
+        for session in tx.find(EXEC_SESSION, "over", value, limit=_BATCH - removed):
+            tx.delete(EXEC_SESSION, session.id)
             removed += 1
         if removed >= _BATCH:
             break

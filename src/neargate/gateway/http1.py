@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from neargate.gateway.asgi import Stream
+from neargate.gateway.websocket import GOING_AWAY, WebSocket
 from neargate.kit.errors import ApiError
 from neargate.wire.http import Request, Response
 from neargate.wire.http import Stream as ResponseStream
@@ -42,7 +43,7 @@ class Incoming:
     """A request while it is read, and its place in the order of answers."""
 
     __slots__ = ("expects_continue", "headers", "keep_alive", "method", "parts", "path", "query", "refusal",
-                 "size", "stream")  # fmt: skip
+                 "size", "socket", "stream")  # fmt: skip
 
     def __init__(self) -> None:
         self.method = ""
@@ -55,6 +56,7 @@ class Incoming:
         self.expects_continue = False
         self.refusal: ApiError | None = None
         self.stream: Stream | None = None
+        self.socket: WebSocket | None = None
 
     def request(self) -> Request:
         body = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
@@ -74,6 +76,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._deaf = False
         """Set once nothing more is taken from the client: a fault, an upgrade, or the end."""
+        self._socket: WebSocket | None = None
+        """What has the connection after an upgrade."""
         self._drained: asyncio.Future[None] | None = None
         self.deadline = _NEVER
         self.peer = ""
@@ -92,7 +96,9 @@ class Connection(asyncio.Protocol):
         self.deadline = _NEVER
         self._release(self._reading)
         for place, incoming in enumerate(self._queue):
-            if incoming.stream is not None:
+            if incoming.socket is not None:
+                incoming.socket.disconnected()
+            elif incoming.stream is not None:
                 incoming.stream.disconnected()
             elif place > 0:  # the first is being answered, and gives back its own
                 self._release(incoming)
@@ -102,24 +108,29 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A client may close its side and still read the answer to what it has asked; half a request is void.
         secure = self.transport.get_extra_info("sslcontext") is not None
-        if self._queue and self._reading is None and not secure:
+        if self._queue and self._reading is None and not secure and self._socket is None:
             self._deaf = True
             self._queue[-1].keep_alive = False
             return True
         return False
 
     def data_received(self, data: bytes) -> None:
+        if self._socket is not None:
+            return self._socket.feed(data)
         if self._deaf:
-            return
+            return None
         if self._reading is None and not self._queue:
             self._until(self._server.time() + self._server.head_seconds)
         self._wire_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._deaf = True  # no upgrades here: the request is answered, what follows it is not read
+        except httptools.HttpParserUpgrade as upgrade:
+            self._deaf = True  # unless it becomes a WebSocket, what follows the request is not read
             if self._queue:
                 self._queue[-1].keep_alive = False
+                self._socket = self._queue[-1].socket
+            if self._socket is not None:
+                self._socket.feed(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(ApiError("BadRequest", "The request is not valid HTTP/1.1.", status=400))
         self._check_overhead()
@@ -193,6 +204,8 @@ class Connection(asyncio.Protocol):
             incoming.stream = Stream(self, incoming)
             self._until(self._server.time() + self._server.body_seconds)
             return self._enqueue(incoming)
+        if self._parser.should_upgrade() and self._server.serves_socket(incoming.path):
+            incoming.socket = WebSocket(self, incoming)
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length[:18]) > self._server.max_body_bytes:
             return self._refuse(self._too_large())
@@ -238,6 +251,11 @@ class Connection(asyncio.Protocol):
         else:
             message = "The request was not received within the time allowed."
             self._refuse(ApiError("RequestTimeout", message, status=408))
+
+    def going_away(self) -> None:
+        """The daemon stops: end what would otherwise go on."""
+        if self._socket is not None:
+            self._socket.close(GOING_AWAY)
 
     def idle(self) -> bool:
         return self._reading is None and not self._queue
@@ -298,6 +316,10 @@ class Connection(asyncio.Protocol):
             self.respond(incoming, self._server.app.refuse(incoming.request(), incoming.refusal))
         elif incoming.stream is not None:
             self._server.spawn(incoming.stream.run(self._server.app.registry))
+        elif incoming.socket is not None:
+            self._release(incoming)
+            self.resume_reading()
+            self._server.spawn(incoming.socket.run(self._server.serve_socket))
         else:
             self._server.spawn(self._answer(incoming))
 

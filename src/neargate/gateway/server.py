@@ -21,6 +21,7 @@ from neargate.gateway.app import App
 from neargate.gateway.asgi import ASGIApp
 from neargate.gateway.http1 import HEAD_SECONDS, Connection
 from neargate.gateway.tls import server_context
+from neargate.gateway.websocket import WebSocket
 from neargate.kit.errors import ApiError
 from neargate.kit.settings import Settings, SettingsError
 from neargate.wire.http import Request, Response
@@ -49,11 +50,26 @@ class Answers(Protocol):
         ...
 
 
+class Sockets(Protocol):
+    """Who serves WebSockets."""
+
+    def takes(self, path: str) -> bool: ...
+
+    async def serve(self, socket: WebSocket) -> None: ...
+
+
 class Server:
     """What the connections of one door share. `per_client` -- how many of them one address may hold."""
 
-    def __init__(self, app: Answers, settings: Settings, per_client: int | None = None) -> None:
+    def __init__(
+        self,
+        app: Answers,
+        settings: Settings,
+        per_client: int | None = None,
+        sockets: Sockets | None = None,
+    ) -> None:
         self.app = app
+        self._sockets = sockets
         self._per_client = per_client
         self._clients: Counter[str] = Counter()
         self.max_body_bytes = settings.max_body_bytes
@@ -70,6 +86,13 @@ class Server:
         self._max_connections = _connection_limit() // (4 if per_client is not None else 1)
         self._date = (0, b"")
         self.time = self._loop.time
+
+    def serves_socket(self, path: str) -> bool:
+        return self._sockets is not None and self._sockets.takes(path)
+
+    async def serve_socket(self, socket: WebSocket) -> None:
+        assert self._sockets is not None
+        await self._sockets.serve(socket)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -124,6 +147,8 @@ class Server:
         self.stopping = True
         for connection in [c for c in self._connections if c.idle()]:
             connection.transport.close()
+        for connection in list(self._connections):
+            connection.going_away()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_STOP_SECONDS)
         for task in list(self._tasks):
@@ -134,14 +159,16 @@ class Server:
         await asyncio.sleep(0)
 
 
-async def serve(app: App, settings: Settings, *, ready: Callable[[int], None]) -> None:
+async def serve(
+    app: App, settings: Settings, *, ready: Callable[[int], None], sockets: Sockets | None = None
+) -> None:
     """Serve until cancelled. `ready` is called with the real port once clients may connect.
 
     Raises SettingsError where it would listen beyond loopback in clear text, or cannot listen at all.
     """
     check_exposure(settings)
     context = server_context(settings)
-    server = Server(app, settings)
+    server = Server(app, settings, sockets=sockets)
     listener = await _listen(server, settings, context)
     ready(listener.sockets[0].getsockname()[1])
     await _until_cancelled(server, listener)

@@ -27,6 +27,7 @@ _POSITIVE = (
     "log_max_bytes",
     "overcommit_cpu",
     "overcommit_memory",
+    "exec_idle_seconds",
 )
 _NOT_NEGATIVE = ("image_cache_bytes", "stopped_task_seconds", "task_dir_min_free_bytes")
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
@@ -85,6 +86,8 @@ class Settings:
     """vCPUs that may be placed, as a multiple of the machine's cores."""
     overcommit_memory: float = 16.0
     """Task memory that may be placed, as a multiple of the machine's memory."""
+    exec_idle_seconds: float = 1200.0
+    """A session of ECS Exec in which nothing is typed or shown for so long is ended."""
     log_level: str = "info"
     """debug, info, warning or error."""
     large_tasks: bool = False

@@ -16,6 +16,7 @@ from typing import NoReturn, TypeVar
 
 from neargate.kit.clock import Clock
 from neargate.model.sandbox import Assignment
+from neargate.model.terminal import Terminal, TerminalError, TerminalRequest
 from neargate.node import journal
 from neargate.node.cell import Cell, CellError, NodeFacts
 from neargate.node.drivers.base import Driver, DriverError, Sandbox
@@ -78,8 +79,18 @@ class Agent:
             await self._adopt(group)
             group.create_task(self._images.run(), name="image-collection")
             await self._insist(partial(self._cell.hello, self._facts()), "hello")
-            await self._follow(group)
+            with self._cell.serve_terminals(self._node, self._terminal):
+                await self._follow(group)
         raise AssertionError("unreachable")
+
+    async def _terminal(self, request: TerminalRequest) -> Terminal:
+        runner = self._runners.get(request.sandbox)
+        if runner is None or runner.sandbox is None or runner.ending:
+            raise TerminalError("The task is not running.")
+        try:
+            return await runner.sandbox.attach(request.container, request.argv, request.columns, request.rows)
+        except DriverError as error:
+            raise TerminalError(f"Unable to start command: {error}") from error
 
     def find(self, id: str) -> Runner | None:
         """The sandbox of this id, if it is here."""

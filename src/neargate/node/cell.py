@@ -5,13 +5,15 @@ Called by agent.py (assignments, reports), images.py (resolve, secrets), logs.py
 and metadata.py (credentials, tags, protection).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from neargate.kit.errors import CellError as CellError
 from neargate.model.sandbox import Assignment, LogBatch, LogCursor, SandboxStatus
 from neargate.model.session import SessionCredentials
+from neargate.model.terminal import Terminal, TerminalRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,14 @@ class Cell(Protocol):
 
     async def report(self, node: str, statuses: Sequence[SandboxStatus]) -> None:
         """Hand over what happened. Returns once it is kept; idempotent (older sequences are ignored)."""
+        ...
+
+    def serve_terminals(
+        self, node: str, open: Callable[[TerminalRequest], Awaitable[Terminal]]
+    ) -> AbstractContextManager[None]:
+        """Have `open` called for each command at a terminal that is wanted on this node, until the block
+        ends. It raises TerminalError.
+        """
         ...
 
     async def log_cursors(self, runtime_ids: Sequence[str]) -> dict[str, LogCursor]: ...

@@ -4,6 +4,7 @@ Imported by services/ and control/.
 """
 
 from neargate.model.bucket import Bucket, Object, Part, Upload, object_id, part_id
+from neargate.model.exec_session import ExecSession
 from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
 from neargate.model.parameter import OldVersion, Parameter
@@ -70,6 +71,17 @@ USAGE = Kind(
     "usage", Usage, lambda r: r.task_arn, {"cluster": lambda r: r.cluster, "family": lambda r: r.family}
 )
 NODE = Kind("node", Node, lambda r: r.id)
+
+EXEC_SESSION = Kind(
+    "exec-session",
+    ExecSession,
+    lambda r: r.id,
+    {
+        "account": lambda r: f"{r.account}/{r.region}/{'History' if r.ended_at is not None else 'Active'}",
+        # Over, or never begun: history, by the minute of that.
+        "over": lambda r: None if r.started_at and not r.ended_at else minute(r.ended_at or r.created_at),
+    },
+)
 
 VPC = Kind("vpc", Vpc, lambda r: r.id)
 SUBNET = Kind("subnet", Subnet, lambda r: r.id, {"vpc": lambda r: r.vpc_id})
@@ -148,3 +160,5 @@ PART = Kind(
     lambda r: part_id(r.upload, r.number),
     {"upload": lambda r: r.upload, "file": lambda r: r.file},
 )
+
+

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,9 @@ class FakeCell:
         self._cursors: dict[str, LogCursor] = {}
         self._cursor = 1
         self._changed = asyncio.Event()
+
+    def serve_terminals(self, node: str, open: Any) -> AbstractContextManager[None]:
+        return nullcontext()
 
     # -- what tests say --------------------------------------------------------------------------------
 

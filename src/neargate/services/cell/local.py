@@ -7,7 +7,8 @@ there. An HTTP mount of the same calls will serve remote nodes.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +19,11 @@ from neargate.model.registry_token import Grant
 from neargate.model.sandbox import Assignment, Failure, LogBatch, LogCursor, SandboxStatus
 from neargate.model.session import SessionCredentials
 from neargate.model.task import Node
+from neargate.model.terminal import Terminal, TerminalRequest
 from neargate.services.call import House
 from neargate.services.cell import endpoints, injected, log_intake, pulls
 from neargate.services.cell.endpoints import Protection
+from neargate.services.cell.execs import Nodes
 from neargate.services.cell.views import View
 from neargate.state.catalog import NODE, TASK
 from neargate.state.store import StoreError, Tx
@@ -50,10 +53,14 @@ class Facts(Protocol):
 
 
 class LocalCell:
-    def __init__(self, house: House, protection: Protection | None = None) -> None:
-        """protection -- ECS's two operations on it: rooms of services/ are strangers to each other."""
+    def __init__(
+        self, house: House, protection: Protection | None = None, terminals: Nodes | None = None
+    ) -> None:
+        """protection -- ECS's two operations on it: rooms of services/ are strangers to each other.
+        terminals -- by which the door finds who runs commands at terminals."""
         self._house = house
         self._protection = protection
+        self._terminals = terminals or Nodes()
         self._views: dict[str, View] = {}
         self._following: dict[str, asyncio.Lock] = {}
 
@@ -126,6 +133,11 @@ class LocalCell:
 
         with _cell_errors():
             await self._house.store.write(body)
+
+    def serve_terminals(
+        self, node: str, open: Callable[[TerminalRequest], Awaitable[Terminal]]
+    ) -> AbstractContextManager[None]:
+        return self._terminals.serving(node, open)
 
     async def log_cursors(self, runtime_ids: Sequence[str]) -> dict[str, LogCursor]:
         with _cell_errors():

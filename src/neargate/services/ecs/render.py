@@ -6,6 +6,7 @@ Called by every operation that answers with a task, a task definition or a clust
 from collections.abc import Mapping
 from typing import Any
 
+from neargate.model import exec_session
 from neargate.model.task import Cluster, Container, Task, TaskDefinition
 
 Json = dict[str, Any]
@@ -106,6 +107,8 @@ def _container(record: Container, owner: Task) -> Json:
         "healthStatus": record.health,
         "cpu": record.cpu,
     }
+    if owner.enable_execute_command:
+        shown["managedAgents"] = [exec_session.managed_agent(owner, record)]
     if record.last_status != "PENDING" and owner.connectivity is not None:
         shown["runtimeId"] = record.runtime_id
     if record.image_digest is not None:
