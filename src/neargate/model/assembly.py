@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neargate.model.assembly_containers import container_spec
-from neargate.model.sandbox import InterfaceSpec, SandboxSpec
+from neargate.model.assembly_firelens import with_router
+from neargate.model.sandbox import InterfaceSpec, SandboxSpec, SharedVolume
 from neargate.model.task import Task, TaskDefinition
 
 _MIB = 1024**2
@@ -39,7 +40,7 @@ def sandbox_spec(
     )
     return SandboxSpec(
         id=task.id,
-        containers=containers,
+        containers=with_router(containers, body["containerDefinitions"], task),
         interface=interface,
         cpu=int(task.cpu),
         memory=int(task.memory) * _MIB,

@@ -91,10 +91,15 @@ def _check_supported(definition: Json) -> None:
     if definition.get("credentialSpecs"):
         raise ValueError(f"container '{name}' has credentialSpecs, which are not available in this version")
     log = definition.get("logConfiguration")
-    if log and (log["logDriver"] != "awslogs" or log.get("secretOptions")):
+    if log and log["logDriver"] not in ("awslogs", "awsfirelens"):
         raise ValueError(
             f"failed to initialize logging driver: container '{name}' has log driver {log['logDriver']}; this"
-            " version has awslogs without secretOptions"
+            " version has awslogs and awsfirelens"
+        )
+    if log and log["logDriver"] == "awslogs" and log.get("secretOptions"):
+        raise ValueError(
+            f"failed to initialize logging driver: container '{name}' has secretOptions; this version has"
+            " them for awsfirelens only"
         )
 
 
@@ -136,8 +141,8 @@ def _restart(policy: Json | None) -> RestartPolicy | None:
 
 def _log(definition: Json, task: Task, mode: str) -> LogSink | None:
     configuration = definition.get("logConfiguration")
-    if not configuration:
-        return None
+    if not configuration or configuration["logDriver"] != "awslogs":
+        return None  # a router's is assembly_firelens's affair
     options: Mapping[str, str] = configuration.get("options", {})
     chosen: Literal["blocking", "non-blocking"] = (
         "blocking" if (options.get("mode") or mode) == "blocking" else "non-blocking"

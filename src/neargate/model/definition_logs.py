@@ -39,6 +39,21 @@ def check_logs(body: Json) -> None:
             )
         if log["logDriver"] == "awslogs":
             _check_awslogs(log.get("options", {}))
+    for router in routers:
+        _check_router(router["name"], router["firelensConfiguration"].get("options") or {})
+
+
+def _check_router(name: str, options: dict[str, str]) -> None:
+    kind = options.get("config-file-type")
+    if kind is None:
+        return
+    if kind not in ("file", "s3"):
+        refuse(f"Invalid firelens option config-file-type '{kind[:100]}' of container '{name}'")
+    if not options.get("config-file-value"):
+        refuse(
+            f"The firelens option config-file-type of container '{name}' is specified but config-file-value"
+            " is not specified"
+        )
 
 
 def _check_awslogs(options: dict[str, str]) -> None:
@@ -62,6 +77,9 @@ def _check_awslogs(options: dict[str, str]) -> None:
 
 def check_fargate_logs(container: Json, body: Json) -> None:
     """Rules of log drivers on Fargate, before those that hold everywhere."""
+    router = container.get("firelensConfiguration") or {}
+    if (router.get("options") or {}).get("config-file-type") == "s3":
+        refuse("Fargate only supports the firelens option config-file-type 'file'.")
     log = container.get("logConfiguration")
     if log is None:
         return

@@ -65,7 +65,9 @@ def container(spec: SandboxSpec, own: ContainerSpec, status: ContainerStatus, de
         )
     if own.mounts:
         shown["Volumes"] = [{"DockerName": m.volume, "Destination": m.target} for m in own.mounts]
-    if own.log is not None:
+    if own.log is not None and own.log.router:
+        shown["LogDriver"] = "awsfirelens"
+    elif own.log is not None:
         shown["LogDriver"] = "awslogs"
         shown["LogOptions"] = {
             **({"awslogs-create-group": "true"} if own.log.create_group else {}),

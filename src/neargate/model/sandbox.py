@@ -35,10 +35,17 @@ class RestartPolicy(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LogSink(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """Where stdout and stderr go: a log stream, by the awslogs options."""
+    """Where stdout and stderr go: a log stream, by the awslogs options, or a router in the same sandbox."""
 
     group: str
     stream: str
+    """Of a router: the tag that it knows the lines by."""
+    router: str = ""
+    """The container that takes the lines, by the forward protocol; empty where they go to a log stream."""
+    socket: tuple[str, str] = ("", "")
+    """(scratch volume, name in there) of the socket at which the router takes them."""
+    acknowledged: bool = False
+    """The router says which lines it has."""
     region: str = ""
     create_group: bool = False
     mode: Literal["blocking", "non-blocking"] = "non-blocking"
@@ -107,6 +114,8 @@ class ContainerSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     """(variable, `valueFrom`): the node asks the cell for the values at each start, and never writes them."""
     environment_files: tuple[str, ...] = ()
     """ARNs of objects with more variables; asked for likewise."""
+    files: tuple[tuple[str, str], ...] = ()
+    """(path, text): what the container finds there, read-only, whatever its image has."""
     arn: str = ""
     """For the metadata endpoint."""
 

@@ -187,6 +187,13 @@ TABLE: list[tuple[dict[str, Any], str]] = [
     (definition(container("a", firelensConfiguration={"type": "fluentbit"}),
                 container("b", firelensConfiguration={"type": "fluentd"})),
      "Only one container with a firelens configuration is allowed per task definition"),
+    (one(firelensConfiguration={"type": "fluentbit", "options": {"config-file-type": "s3"}}),
+     "Fargate only supports the firelens option config-file-type 'file'."),
+    (one(firelensConfiguration={"type": "fluentbit", "options": {"config-file-type": "web"}}),
+     "Invalid firelens option config-file-type 'web' of container 'web-app'"),
+    (one(firelensConfiguration={"type": "fluentbit", "options": {"config-file-type": "file"}}),
+     "The firelens option config-file-type of container 'web-app' is specified but config-file-value is not"
+     " specified"),
     (definition(memory="lots"),
      "Invalid 'memory' setting for task. For more information, see the Troubleshooting section of the"
      " Amazon ECS"
