@@ -353,3 +353,69 @@ def test_taken_port_is_a_clear_error() -> None:
 
     with pytest.raises(SettingsError, match="cannot listen"):
         asyncio.run(run())
+
+
+# --- answers that are streamed
+
+
+class Pieces:
+    """wire.http.Stream of `count` pieces; raises after them if it should have had more."""
+
+    def __init__(self, count: int, size: int = 100_000, short: bool = False) -> None:
+        self.size = (count + (1 if short else 0)) * size
+        self.read_pieces = 0
+        self.closed = asyncio.Event()
+        self._count, self._piece, self._short = count, bytes(size), short
+
+    async def read(self) -> bytes:
+        if self.read_pieces == self._count:
+            if self._short:
+                raise OSError("the file is shorter")
+            return b""
+        self.read_pieces += 1
+        return self._piece
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class StreamApp(EchoApp):
+    def __init__(self, pieces: Pieces) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    async def answer(self, request: Request, source_ip: str) -> Response:
+        return Response(200, {"x-kind": "streamed"}, b"", self.pieces)
+
+
+ASK = b"%b / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+async def test_a_streamed_answer_is_whole() -> None:
+    for method, pieces in ((b"GET", Pieces(7)), (b"GET", Pieces(0)), (b"HEAD", Pieces(7))):
+        async with door(StreamApp(pieces)) as port:
+            head, _, body = (await exchange(port, ASK % method)).partition(b"\r\n\r\n")
+        assert b"content-length: %d" % pieces.size in head and b"x-kind: streamed" in head
+        assert len(body) == (0 if method == b"HEAD" else pieces.size)
+        assert pieces.closed.is_set()
+
+
+async def test_a_streamed_answer_that_fails_does_not_pass_for_whole() -> None:
+    pieces = Pieces(2, short=True)
+    async with door(StreamApp(pieces)) as port:
+        try:
+            answer = await exchange(port, ASK % b"GET")
+        except ConnectionResetError:
+            answer = b""
+        assert len(answer.partition(b"\r\n\r\n")[2]) < pieces.size
+    assert pieces.closed.is_set()
+
+
+async def test_a_client_that_reads_nothing_of_a_stream_holds_little_and_not_for_ever() -> None:
+    pieces = Pieces(LONG)
+    async with door(StreamApp(pieces)) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(ASK % b"GET")
+        await asyncio.wait_for(pieces.closed.wait(), 30)
+        assert pieces.read_pieces < LONG
+        writer.transport.abort()

@@ -1,5 +1,4 @@
-"""CopyObject and UploadPartCopy. Called by gateway/dispatch. A whole object is copied by a link to its file.
-"""
+"""CopyObject and UploadPartCopy: a whole object is copied by a link to its file. Called by gateway/dispatch."""
 
 import asyncio
 import re
