@@ -1,4 +1,6 @@
-"""CopyObject and UploadPartCopy: a whole object is copied by a link to its file. Called by gateway/dispatch."""
+"""CopyObject and UploadPartCopy. Called by gateway/dispatch. A whole object is copied by a link to its file:
+no byte is read.
+"""
 
 import asyncio
 import re
