@@ -20,7 +20,9 @@ from neargate.wire.channel.frames import Frame
 class SessionClient:
     """`async with SessionClient(answer["session"]) as client: ...`."""
 
-    def __init__(self, session: dict[str, Any], *, acknowledges: bool = True) -> None:
+    def __init__(self, session: dict[str, Any], *, acknowledges: bool = True, forgets: int = 0) -> None:
+        """forgets -- every how many messages the first copy of one is not acknowledged."""
+        self._forgets = forgets
         self._session = session
         self._acknowledges = acknowledges
         self.socket: ClientConnection
@@ -82,7 +84,9 @@ class SessionClient:
         elif frame.type == frames.CHANNEL_CLOSED:
             self.closed = json.loads(frame.payload)
         elif self._acknowledges:
-            await self.send_frame(frames.acknowledgement(frame, 0))
+            forgotten = self._forgets and frame.sequence % self._forgets == self._forgets - 1
+            if not forgotten or frame.sequence in self._seen:
+                await self.send_frame(frames.acknowledgement(frame, 0))
             if frame.sequence not in self._seen:
                 self._seen.add(frame.sequence)
                 await self._output(frame)

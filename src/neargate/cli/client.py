@@ -5,6 +5,7 @@ Used by every command; AWS calls go through botocore, the daemon's own endpoints
 
 import json
 import os
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,12 @@ class Client:
         self._credential = credential(directory)
         generated = directory / "tls" / "cert.pem"
         self._verify: bool | str = str(generated) if generated.exists() else True
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What the door's certificate is held against; None where it has none."""
+        if not self.info.endpoint.startswith("https"):
+            return None
+        return ssl.create_default_context(cafile=self._verify if isinstance(self._verify, str) else None)
 
     def aws(self, service: str) -> Any:
         import botocore.session

@@ -119,13 +119,18 @@ def _print_event(event: dict[str, Any], stream: str, as_json: bool) -> None:
 def _streams(caller: client.Client, task: str, container: str | None) -> list[tuple[str, str]]:
     """(log group, log stream) of each awslogs container of a task, found by the start of its id."""
     ecs = caller.aws("ecs")
+    return _sinks(ecs, find_task(ecs, task), container)
+
+
+def find_task(ecs: Any, task: str) -> dict[str, Any]:
+    """A task by its id, the start of that, or its ARN. Raise CliError."""
     wanted = task.rsplit("/", 1)[-1]
     for cluster in _pages(ecs, "list_clusters", "clusterArns"):
         for desired in ("RUNNING", "STOPPED"):
             for arn in _pages(ecs, "list_tasks", "taskArns", cluster=cluster, desiredStatus=desired):
                 if arn.rsplit("/", 1)[1].startswith(wanted):
-                    found = ecs.describe_tasks(cluster=cluster, tasks=[arn])["tasks"][0]
-                    return _sinks(ecs, found, container)
+                    found: dict[str, Any] = ecs.describe_tasks(cluster=cluster, tasks=[arn])["tasks"][0]
+                    return found
     raise CliError(f"no task begins with {wanted!r}: `neargate ps --all` lists them")
 
 
