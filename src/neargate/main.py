@@ -60,6 +60,7 @@ from neargate.services.cell.execs import Nodes
 from neargate.services.cell.local import LocalCell
 from neargate.services.ecr import collect_forever
 from neargate.services.ecs import protection
+from neargate.services.efs import sweep_forever
 from neargate.services.logs import expire_forever
 from neargate.state.sqlite import SqliteStore
 from neargate.state.store import StoreError
@@ -154,6 +155,7 @@ async def _node(
         group.create_task(Loops(house).run(), name="loops")
         group.create_task(expire_forever(house), name="log-expiry")
         group.create_task(collect_forever(house), name="registry-collect")
+        group.create_task(sweep_forever(house), name="efs-sweep")
         group.create_task(s3.sweep(house), name="object-sweep")
         yield driver, app
 

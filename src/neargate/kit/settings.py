@@ -100,6 +100,8 @@ class Settings:
     """JSON file that overrides the price table."""
     log_driver_mode: str = "non-blocking"
     """Default `mode` of awslogs (the account setting defaultLogDriverMode wins)."""
+    efs_root: str = ""
+    """Directory of EFS's file systems, on any mounted file system; empty: `efs` in the data directory."""
     inject_endpoint_url: bool = True
     """Give tasks AWS_ENDPOINT_URL=http://169.254.170.2:4566, by which their SDKs reach this daemon."""
 
@@ -117,6 +119,10 @@ class Settings:
         settings = cls(**values)
         settings.check()
         return settings
+
+    @property
+    def efs_directory(self) -> Path:
+        return Path(self.efs_root or self.data_dir / "efs").resolve()
 
     def check(self) -> None:
         """Raise SettingsError on values that cannot work together."""

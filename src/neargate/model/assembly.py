@@ -17,9 +17,15 @@ _GIB = 1024**3
 
 
 def sandbox_spec(
-    task: Task, definition: TaskDefinition, interface: InterfaceSpec | None, *, log_driver_mode: str
+    task: Task,
+    definition: TaskDefinition,
+    interface: InterfaceSpec | None,
+    *,
+    log_driver_mode: str,
+    shared_volumes: tuple[SharedVolume, ...] = (),
 ) -> SandboxSpec:
-    """What the node runs for `task`. `log_driver_mode` is the account's default `mode` of awslogs.
+    """What the node runs for `task`. `log_driver_mode` is the account's default `mode` of awslogs;
+    `shared_volumes` are what the definition's EFS volumes come to.
 
     Raises ValueError on what is accepted at registration but cannot be made real here.
     """
@@ -46,6 +52,7 @@ def sandbox_spec(
         memory=int(task.memory) * _MIB,
         ephemeral_bytes=task.ephemeral_gib * _GIB,
         volumes=_volumes(body.get("volumes", ())),
+        shared_volumes=shared_volumes,
         shared_pid=body.get("pidMode") == "task",
         tier=task.isolation or "process",
         account=task.account,
@@ -56,10 +63,10 @@ def sandbox_spec(
 
 def _volumes(volumes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     for volume in volumes:
-        for kind in ("efsVolumeConfiguration", "s3filesVolumeConfiguration", "configuredAtLaunch"):
+        for kind in ("s3filesVolumeConfiguration", "configuredAtLaunch"):
             if volume.get(kind):
                 raise ValueError(f"volume '{volume.get('name')}': {kind} is not available in this version")
-    return tuple(volume["name"] for volume in volumes)
+    return tuple(volume["name"] for volume in volumes if not volume.get("efsVolumeConfiguration"))
 
 
 def _labels(task: Task) -> tuple[tuple[str, str], ...]:

@@ -120,6 +120,24 @@ class ContainerSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     """For the metadata endpoint."""
 
 
+VOLUME_FAILED = "failed to invoke EFS utils commands to set up EFS volumes: stderr: "
+"""How a sandbox's failure begins that could not have a shared volume."""
+
+
+class SharedVolume(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """A directory of a file system that outlives the sandbox, under the name of a volume."""
+
+    volume: str
+    tree: str
+    """The file system's own directory on the node: nothing outside of it is ever reached."""
+    path: str = "/"
+    """What of it is mounted."""
+    user: tuple[int, int] | None = None
+    """(uid, gid) as whom all is done there; None: as whoever does it."""
+    create: tuple[int, int, int] | None = None
+    """(uid, gid, mode) of `path` if it has to be made; None: it must be there."""
+
+
 class InterfaceSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     """The sandbox's own network interface, allocated by the control plane."""
 
@@ -159,6 +177,7 @@ class SandboxSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     ephemeral_bytes: int = 20 * 1024**3
     volumes: tuple[str, ...] = ()
     """Names of scratch volumes shared by the containers."""
+    shared_volumes: tuple[SharedVolume, ...] = ()
     shared_pid: bool = False
     tier: str = "process"
     account: str = ""

@@ -45,6 +45,7 @@ class LinkedSandbox(abc.ABC):
         self.directory = directory
         self._place = place
         self._runtime = runtime
+        self._shared = frozenset(volume.volume for volume in spec.shared_volumes)
         self._bury = bury
         self._died = died
         self._later = later
@@ -92,7 +93,7 @@ class LinkedSandbox(abc.ABC):
             image=path,
             lower=lower,
             user=container.user if container.user is not None else image.config.user,
-            volumes=ocispec.volumes(container, self._place.directory),
+            volumes=ocispec.volumes(container, self._place.directory, self._shared),
             image_volumes=image.config.volumes,
             volumes_from=container.volumes_from,
             interactive=container.interactive,

@@ -2,7 +2,7 @@
 (user ids out of the image, namespace paths, volumes of sibling containers). Defaults are Docker's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,14 +94,18 @@ def rlimits(spec: ContainerSpec, limits: Mapping[str, int]) -> tuple[list[dict[s
     return found, notes
 
 
-def volumes(spec: ContainerSpec, directory: str) -> list[dict[str, Any]]:
-    """Mounts of the sandbox's scratch volumes (what `volumes_from` of another container takes over)."""
+def volumes(spec: ContainerSpec, directory: str, shared: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Mounts of the sandbox's volumes (what `volumes_from` of another container takes over).
+
+    Those that it shares with other sandboxes (the names in `shared`) are named, for the shim to mount.
+    """
     return [
         {
             "destination": mount.target,
             "type": "bind",
             "source": f"{directory}/volumes/{mount.volume}",
             "options": ["rbind", "rprivate", "nosuid", "nodev", "ro" if mount.readonly else "rw"],
+            **({"shared": mount.volume} if mount.volume in shared else {}),
         }
         for mount in spec.mounts
     ]

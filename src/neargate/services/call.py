@@ -16,6 +16,7 @@ from neargate.kit.settings import Settings
 from neargate.model.record import Scope
 from neargate.model.session import Session
 from neargate.oci.content import ContentStore
+from neargate.state.file_trees import FileTrees
 from neargate.state.object_files import ObjectFiles
 from neargate.state.store import Store
 
@@ -43,6 +44,11 @@ class House:
     def objects(self) -> ObjectFiles:
         """The bytes of S3's objects."""
         return ObjectFiles(self.settings.data_dir / "objects")
+
+    @property
+    def file_trees(self) -> FileTrees:
+        """The data of EFS's file systems."""
+        return FileTrees(self.settings.efs_directory)
 
 
 @dataclass(frozen=True, slots=True)

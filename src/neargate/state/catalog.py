@@ -4,12 +4,14 @@ Imported by services/ and control/.
 """
 
 from neargate.model.bucket import Bucket, Object, Part, Upload, object_id, part_id
+from neargate.model.efs import AccessPoint, FileSystem, Measured, MountTarget
 from neargate.model.exec_session import ExecSession
 from neargate.model.logs import LogGroup, group_id
 from neargate.model.network import Interface, SecurityGroup, Subnet, Vpc
 from neargate.model.parameter import OldVersion, Parameter
 from neargate.model.parameter import version_id as parameter_version_id
 from neargate.model.placement import size_of
+from neargate.model.record import Scope
 from neargate.model.registry import Image, Link, Repository, Tag, image_id, tag_id
 from neargate.model.secret import Secret, Version, version_id
 from neargate.model.task import AccountSetting, Cluster, Family, Node, Task, TaskDefinition, TokenUse, Usage
@@ -162,3 +164,27 @@ PART = Kind(
 )
 
 
+def efs_token(scope: Scope, token: str) -> str:
+    """Index value of the token that a file system or an access point was made with."""
+    return f"{scope.account}/{scope.region}/{token}"
+
+
+EFS_FILE_SYSTEM = Kind(
+    "efs-file-system",
+    FileSystem,
+    lambda r: r.id,
+    {"token": lambda r: efs_token(Scope(r.account, r.region), r.token)},
+)
+EFS_SIZE = Kind("efs-size", Measured, lambda r: r.file_system)
+EFS_MOUNT_TARGET = Kind(
+    "efs-mount-target", MountTarget, lambda r: r.id, {"file-system": lambda r: r.file_system}
+)
+EFS_ACCESS_POINT = Kind(
+    "efs-access-point",
+    AccessPoint,
+    lambda r: r.id,
+    {
+        "file-system": lambda r: r.file_system,
+        "token": lambda r: efs_token(Scope(r.account, r.region), r.token),
+    },
+)

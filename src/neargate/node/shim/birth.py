@@ -82,11 +82,22 @@ def mapped_namespaces(base: int) -> tuple[int, int]:
     Ids 0 to 65535 are `base` and on outside, the sandbox's own. Higher ones are themselves: they mean
     nobody on a host, and images and task definitions that use them work.
     """
+    mapped = f"0 {base} 65536\n65536 65536 {FIRST_BASE - 65536 * 2}"
+    user, network = _namespaces(mapped, mapped, ("user", "net"))
+    return user, network
+
+
+def user_namespace(uid_map: str, gid_map: str) -> int:
+    """One that nothing ever runs in, for its maps; a descriptor."""
+    return _namespaces(uid_map, gid_map, ("user",))[0]
+
+
+def _namespaces(uid_map: str, gid_map: str, kinds: tuple[str, ...]) -> list[int]:
     child_waits, go = os.pipe2(os.O_CLOEXEC)
     parent_waits, made = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if not child:
-        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+        kernel.unshare(kernel.CLONE_NEWUSER | (kernel.CLONE_NEWNET if "net" in kinds else 0))
         os.write(made, b"x")
         os.close(go)
         os.read(child_waits, 1)
@@ -96,14 +107,13 @@ def mapped_namespaces(base: int) -> tuple[int, int]:
     try:
         if not os.read(parent_waits, 1):
             raise OSError(1, "user namespaces are not allowed")
-        for kind in ("uid_map", "gid_map"):
-            files.write(f"/proc/{child}/{kind}", f"0 {base} 65536\n65536 65536 {FIRST_BASE - 65536 * 2}")
-        found = [os.open(f"/proc/{child}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("user", "net")]
+        files.write(f"/proc/{child}/uid_map", uid_map)
+        files.write(f"/proc/{child}/gid_map", gid_map)
+        return [os.open(f"/proc/{child}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
     finally:
         os.close(go)
         os.close(parent_waits)
         os.waitpid(child, 0)
-    return found[0], found[1]
 
 
 def _runtime_state(directory: str) -> None:

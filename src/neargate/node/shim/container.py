@@ -13,7 +13,7 @@ import time
 from typing import Any, Protocol
 
 from neargate.node import cgroup, spool
-from neargate.node.shim import disk, files, kernel, users
+from neargate.node.shim import disk, files, kernel, shared, users
 
 # The loop looks at held streams every 20 ms: 200 MB/s at most, as the pipe fills up meanwhile.
 _WINDOW, _WINDOW_READS = 0.02, 64
@@ -72,6 +72,8 @@ class Container:
         self._window_start = 0.0
         self._window_reads = 0
         self._mounted = False
+        self._shared: list[str] = []
+        """Where volumes are mounted that outlive the sandbox."""
         self._tty: socket.socket | None = None
         self._tty_directory = -1
         self._log: dict[str, Any] | None = None
@@ -94,7 +96,7 @@ class Container:
                 os.makedirs(f"{self._layer}/{part}")
             self._mount_root(request["image"], request["lower"])
             self.finish_config(config, request, pid_namespace, siblings)
-        except users.UserError as error:
+        except (users.UserError, shared.VolumeError) as error:
             raise StartError(str(error)) from None
         except OSError as error:
             raise StartError(f"{error.strerror}: {error.filename or 'root file system'}") from None
@@ -160,6 +162,9 @@ class Container:
             if mount["type"] == "bind":
                 mount["source"] = self._on_disk(mount["source"])
         for mount in request["volumes"]:
+            if "shared" in mount:
+                mount["source"] = self._mount_shared(mount.pop("shared"), user)
+        for mount in request["volumes"]:
             if not os.path.isdir(mount["source"]):
                 os.makedirs(mount["source"], mode=0o755)
                 os.chown(mount["source"], self._base, self._base)
@@ -167,12 +172,23 @@ class Container:
                     self._fill(mount["source"], mount["destination"])
         self._make_cwd(process["cwd"])
 
+    def _mount_shared(self, name: str, user: dict[str, Any]) -> str:
+        """Mount a volume that outlives the sandbox, for this container; where it is."""
+        if "shared_roots" not in self.setup:
+            raise StartError(f"volume {name}: this tier has no volumes that outlive a task")
+        target = f"{self._seen}/c/{self.name}/shared/{name}"
+        if target not in self._shared:
+            volume = next(v for v in self.setup["shared"] if v["volume"] == name)
+            root = self.setup["shared_roots"][name]
+            who = user["uid"], user["gid"]
+            shared.mount(volume, root, target, who, self._base, self.setup["user_namespace"])
+            self._shared.append(target)
+        return target
+
     def _on_disk(self, path: str) -> str:
-        """Where a path of the sandbox's directory really is; what another container's mount has is that
-        already.
-        """
+        """Where a path of the sandbox's directory really is; what another container's mount has is real."""
         here = self.setup["directory"] + "/"
-        if path.startswith(self._writes + "/") or not path.startswith(here):
+        if path.startswith((f"{self._writes}/", f"{self._seen}/c/")) or not path.startswith(here):
             return path
         return f"{self._writes}/{path[len(here) :]}"
 
@@ -371,6 +387,8 @@ class Container:
         if self.stdin >= 0:
             os.close(self.stdin)
             self.stdin = -1
+        while self._shared:
+            kernel.umount(self._shared.pop())
         if self._mounted:
             kernel.umount(self.root)
             self._mounted = False

@@ -22,7 +22,7 @@ from typing import Any
 
 from neargate.node import cgroup
 from neargate.node.network.interface import Interface
-from neargate.node.shim import birth, disk, files, kernel
+from neargate.node.shim import birth, disk, files, kernel, shared
 from neargate.node.shim.container import Container, StartError
 from neargate.node.shim.disk import Disk
 from neargate.node.shim.execs import Exec
@@ -103,6 +103,7 @@ class Shim:
             os.chown(path, setup["uid_base"], setup["uid_base"])
         if setup["shared_pid"]:
             self._pause = birth.pid_namespace(setup["user_namespace"])
+        setup["shared_roots"] = {volume["volume"]: shared.opened(volume) for volume in setup["shared"]}
         self._listener = birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
         self._persist()
@@ -289,6 +290,10 @@ class Shim:
         """It runs from here on; see that its end is noticed."""
         early = self._orphans.pop(container.state["pid"], None)
         if early is not None:
+    def volume(self, name: str) -> str:
+        """Where a scratch volume is."""
+        return f"{self.disk.place if self.disk else self.setup['directory']}/volumes/{name}"
+
             self.ended(container, early)
 
     def spawn(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:

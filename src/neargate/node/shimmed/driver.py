@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from neargate.model.sandbox import SandboxSpec
+from neargate.model.sandbox import VOLUME_FAILED, SandboxSpec, to_builtins
 from neargate.node import cgroup, ocispec, seccomp
 from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.link import ShimGone, connect
@@ -147,7 +147,9 @@ class ShimDriver(abc.ABC):
         except BaseException as error:
             await asyncio.shield(self._later(self._remove(spec.id)))
             if isinstance(error, DriverError):
-                raise DriverError(f"cannot make the sandbox: {error}") from None
+                told = str(error)
+                known = told.startswith(VOLUME_FAILED)
+                raise DriverError(told if known else f"cannot make the sandbox: {told}") from None
             raise
         self._sandboxes[spec.id] = sandbox
         return sandbox
@@ -237,6 +239,7 @@ class ShimDriver(abc.ABC):
             "interface": interface,
             "files": ocispec.etc_files(spec),
             "shared_pid": spec.shared_pid,
+            "shared": [to_builtins(volume) for volume in spec.shared_volumes],
             **self.setup(spec),
         }
 

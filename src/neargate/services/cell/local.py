@@ -93,6 +93,7 @@ class LocalCell:
                     host_resolvers,
                     key=self._house.signing_key,
                     api=settings.inject_endpoint_url,
+                    file_systems=settings.efs_directory,
                 )
             with _cell_errors():
                 if view.cursor < 0 or after == 0:

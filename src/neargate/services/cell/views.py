@@ -6,12 +6,14 @@ assembled once; the store stays the truth, a view can be thrown away at any mome
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from neargate.kit.errors import ApiError
 from neargate.model import addresses, endpoints
 from neargate.model.assembly import sandbox_spec
 from neargate.model.sandbox import Assignment, SandboxSpec
 from neargate.model.task import Task
+from neargate.services.cell import volumes
 from neargate.state.catalog import ACCOUNT_SETTING, INTERFACE, SUBNET, TASK, TASK_DEFINITION
 from neargate.state.store import Store, Tx
 
@@ -28,10 +30,13 @@ class View:
         *,
         key: bytes,
         api: bool,
+        file_systems: Path,
     ) -> None:
-        """key -- what ids in the endpoints' paths are made of. api -- tasks' SDKs are pointed to the door."""
+        """key -- what ids in the endpoints' paths are made of. api -- tasks' SDKs are pointed to the door.
+        file_systems -- root of EFS's, on the node."""
         self._key = key
         self._api = api
+        self._file_systems = str(file_systems)
         self._store = store
         self._node = node
         self._log_driver_mode = log_driver_mode
@@ -104,7 +109,8 @@ class View:
         mode = setting.value if setting is not None else self._log_driver_mode
         eni = addresses.interface_spec(interface, subnet, self._resolvers())
         try:
-            spec = sandbox_spec(task, definition, eni, log_driver_mode=mode)
+            shared = volumes.shared(tx, task, definition, vpc_id=subnet.vpc_id, root=self._file_systems)
+            spec = sandbox_spec(task, definition, eni, log_driver_mode=mode, shared_volumes=shared)
         except (ApiError, ValueError, KeyError) as error:
             log.error("no sandbox can be made of a task", extra={"task": task.arn, "error": repr(error)})
             self._broken.append((task, str(error)))
