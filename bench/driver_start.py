@@ -13,10 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from neargate.node.drivers.base import Sandbox
 from tests.contracts.drivers.rig import Rig, build_image, shell
 from tests.contracts.drivers.test_isolation import shim_memory
-
-from neargate.node.drivers.base import Sandbox
 
 PARALLEL = 8
 

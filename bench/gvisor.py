@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.images import busybox_image
-from tests.support.real import RealDaemon, eventually
-
 from bench.measure import Figure, median, percentile
 from bench.run_task import prepare, start_and_stop
 from neargate.main import instance_of
+from tests.support.images import busybox_image
+from tests.support.real import RealDaemon, eventually
 
 ROUNDS = 40
 

@@ -46,7 +46,8 @@ def show(title: str, figures: Sequence[Figure]) -> None:
         verdict = {True: "reached", False: "NOT reached", None: ""}[figure.reached]
         asked = f"asked {figure.limit}" if figure.limit else ""
         print(
-            f"  {figure.name:<58} {figure.value:>10.2f} {figure.unit:<9} {asked:<14} {verdict:<12} {figure.note}"
+            f"  {figure.name:<58} {figure.value:>10.2f} {figure.unit:<9} {asked:<14} {verdict:<12}"
+            f" {figure.note}"
         )
 
 

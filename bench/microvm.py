@@ -13,12 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.contracts.drivers.rig import CACHE, Rig, build_image, shell
-
 from bench.measure import Figure, median, percentile
 from neargate.model.sandbox import SandboxSpec
 from neargate.node.drivers.base import Sandbox
 from neargate.node.drivers.microvm.driver import MicrovmDriver
+from tests.contracts.drivers.rig import CACHE, Rig, build_image, shell
 
 TASKS, IDLE, MANY = 15, 10, 50
 _PLAIN = """

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.real import RealDaemon, eventually
-
 from bench import big_image
 from bench.measure import Figure, median
+from tests.support.real import RealDaemon, eventually
 
 ROUNDS = 5
 SIZE = 200 * big_image.MB

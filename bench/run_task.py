@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.measure import Figure, median, percentile
 from tests.support.images import busybox_image
 from tests.support.real import RealDaemon, eventually
-
-from bench.measure import Figure, median, percentile
 
 ROUNDS = 60
 
@@ -107,7 +106,8 @@ def dockerd(place: Path) -> Iterator[str]:
     command = [
         "unshare", "--net", "--mount", "sh", "-c",
         "ip link set lo up && umount /sys/fs/cgroup/unified 2>/dev/null; exec dockerd"
-        f" --host {address} --data-root {place}/docker --exec-root {place}/docker-run --pidfile {place}/docker.pid",
+        f" --host {address} --data-root {place}/docker --exec-root {place}/docker-run"
+        f" --pidfile {place}/docker.pid",
     ]  # fmt: skip
     with (place / "docker.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -61,7 +61,7 @@ class User:
             time.sleep(self._random.random() * 0.4)
 
     def _insist(self, call: Any) -> Any:
-        """Repeat a call until it is acknowledged: with its client token, the same request means the same task."""
+        """Repeat a call until it is acknowledged: with its client token it means the same task."""
         while True:
             try:
                 return call()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from neargate.gateway.dispatch import DispatchError, Dispatcher, build_rooms
+from neargate.gateway.dispatch import Dispatcher, DispatchError, build_rooms
 from neargate.kit.errors import ApiError
 from neargate.state.store import StoreError
 from neargate.wire.http import Request
