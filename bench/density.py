@@ -4,6 +4,7 @@ Memory is the daemon's resident set; the shims, one process per task, are shown 
 """
 
 import contextlib
+import json
 import re
 import tempfile
 import time
@@ -100,9 +101,7 @@ def _proportional(process: Path) -> int:
 
 
 def _adopted(daemon: RealDaemon, began: float) -> float:
-    """Seconds from `began` to the agent's word that every sandbox was adopted (the daemon's status says when)."""
-    import json
-
+    """Seconds from `began` to the moment at which the agent had adopted every sandbox, as status tells."""
     document = eventually(
         lambda: (
             (s := json.loads(daemon.cli("status", "--json").stdout)).get("adopted_sandboxes") == 200 and s
