@@ -82,6 +82,7 @@ class ObjectFiles:
 
         def make() -> None:
             self._directory(new)
+            os.utime(self._path(old))  # a sweep under way takes no name that is younger than it
             os.link(self._path(old), self._path(new))
 
         await _on_thread(make)

@@ -71,7 +71,7 @@ async def upload_part(call: Call, params: Params) -> Result:
     file = names.file_name(call)
     await call.store.read(lambda tx: need_upload(tx, call, params))
     await call.house.objects.write(file, data)
-    etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    etag = await names.md5(data)
     part = await keep_part(call, params, file, len(data), etag, described.given_checksums(params))
     shown = {f"Checksum{name}": value for name, value in part.checksums.items()}
     return {"ETag": names.quoted(part.etag), **shown}

@@ -3,6 +3,7 @@
 Used by the other modules of services/s3 only.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 
@@ -27,6 +28,8 @@ _NOT_BUILT: Mapping[str, str] = {
     "MFA": "x-amz-mfa",
 }
 _GRANTS = ("GrantFullControl", "GrantRead", "GrantReadACP", "GrantWrite", "GrantWriteACP")
+_IN_LINE = 64 * 1024
+"""Bytes that are hashed at once; more are on a thread."""
 _ACLS = (None, "private", "bucket-owner-full-control")
 
 
@@ -90,6 +93,16 @@ def owner(account: str) -> dict[str, str]:
 
 def quoted(etag: str) -> str:
     return f'"{etag}"'
+
+
+async def md5(data: bytes) -> str:
+    if len(data) <= _IN_LINE:
+        return _md5(data)
+    return await asyncio.to_thread(_md5, data)
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def file_name(call: Call) -> str:

@@ -4,7 +4,6 @@ A write makes the file first and the record after it; a read opens the file that
 no half object after any crash, only a file that nobody names, which `sweep` deletes.
 """
 
-import hashlib
 from typing import Any
 
 from neargate.kit.errors import ApiError
@@ -31,7 +30,7 @@ async def put_object(call: Call, params: Params) -> Result:
         key=key,
         file=names.file_name(call),
         size=len(data),
-        etag=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        etag=await names.md5(data),
         modified_at=call.now(),
         described=described.read(params),
         checksums=described.given_checksums(params),
