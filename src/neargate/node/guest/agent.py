@@ -22,6 +22,8 @@ from neargate.node.shim.main import Shim
 DIRECTORY, IMAGES = "/task", "/images"
 CGROUP = "neargate/task"
 RUNTIME = ("/usr/bin/crun", "--cgroup-manager=cgroupfs")
+RUNTIME_STATE = "/rt"
+"""In the machine's memory: environments hold secrets, and the scratch disk is a file of the host."""
 _ADDR_NO_RANDOMIZE = 0x0040000
 SCRATCH = 0
 """Slot of the scratch disk; images have the others."""
@@ -106,6 +108,9 @@ class Guest(Shim):
         if setup["scratch_released"]:
             self._disks.probe(SCRATCH)
             self._mount_scratch()
+        os.makedirs(RUNTIME_STATE, 0o700, exist_ok=True)
+        if not os.path.lexists(f"{DIRECTORY}/rt"):
+            os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         for name, text in setup["files"].items():
             files.write(f"{DIRECTORY}/{name}", text)
