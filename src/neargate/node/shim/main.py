@@ -101,9 +101,9 @@ class Shim:
             path = f"{self.disk.place if self.disk else setup['directory']}/{name}"
             files.write(path, text)
             os.chown(path, setup["uid_base"], setup["uid_base"])
+        setup["shared_roots"] = {volume["volume"]: shared.opened(volume) for volume in setup["shared"]}
         if setup["shared_pid"]:
             self._pause = birth.pid_namespace(setup["user_namespace"])
-        setup["shared_roots"] = {volume["volume"]: shared.opened(volume) for volume in setup["shared"]}
         self._listener = birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
         self._persist()
@@ -286,14 +286,14 @@ class Shim:
     def new_container(self, name: str) -> Container:
         return Container(self.setup, name)
 
-    def begun(self, container: Container) -> None:
-        """It runs from here on; see that its end is noticed."""
-        early = self._orphans.pop(container.state["pid"], None)
-        if early is not None:
     def volume(self, name: str) -> str:
         """Where a scratch volume is."""
         return f"{self.disk.place if self.disk else self.setup['directory']}/volumes/{name}"
 
+    def begun(self, container: Container) -> None:
+        """It runs from here on; see that its end is noticed."""
+        early = self._orphans.pop(container.state["pid"], None)
+        if early is not None:
             self.ended(container, early)
 
     def spawn(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
