@@ -62,6 +62,7 @@ from neargate.services.ecr import collect_forever
 from neargate.services.ecs import protection
 from neargate.services.efs import sweep_forever
 from neargate.services.logs import expire_forever
+from neargate.state.catalog import NODE
 from neargate.state.sqlite import SqliteStore
 from neargate.state.store import StoreError
 from neargate.wire.http import Request
@@ -138,7 +139,7 @@ async def _node(
             images=images,
             logs=shipper,
             directory=settings.data_dir / "sandboxes",
-            node_id=socket.gethostname(),
+            node_id=await _node_id(house),
             clock=house.clock,
         )
         app = door(images) if door is not None else None
@@ -158,6 +159,12 @@ async def _node(
         group.create_task(sweep_forever(house), name="efs-sweep")
         group.create_task(s3.sweep(house), name="object-sweep")
         yield driver, app
+
+
+async def _node_id(house: House) -> str:
+    """The machine's name at its first start: its tasks are kept by it, whatever the machine is called now."""
+    known = await house.store.read(lambda tx: tx.all(NODE))
+    return known[0].id if known else socket.gethostname()
 
 
 @asynccontextmanager

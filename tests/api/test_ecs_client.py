@@ -1,6 +1,8 @@
 """ECS as boto3 sees it: a whole daemon with the fake driver; waiters, paginators, the lives of tasks."""
 
+import socket
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -319,3 +321,22 @@ def test_logs_of_a_task_are_where_the_definition_says(room: Room, door: Door) ->
     stream = f"ecs/web-app/{arn.rpartition('/')[2]}"
     events = logs.get_log_events(logGroupName="/g", logStreamName=stream)["events"]
     assert [e["message"] for e in events] == ["hello"]
+
+
+def test_tasks_are_the_node_s_though_the_machine_is_called_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(data_dir=tmp_path).start()
+    room = Room(door)
+    (before,) = room.run()
+    room.wait("tasks_running", before)
+    door.stop()
+    monkeypatch.setattr(socket, "gethostname", lambda: "renamed")
+    door = Door(data_dir=tmp_path).start()
+    try:
+        room = Room(door)
+        room.ecs.stop_task(task=before)
+        room.wait("tasks_stopped", before)
+        room.wait("tasks_running", *room.run())
+    finally:
+        door.stop()
