@@ -76,16 +76,6 @@ def rooms(
     ]
 
 
-def used_by(tasks: Iterable[Task]) -> dict[str, tuple[float, float]]:
-    """(CPU units, MiB) by node of the tasks that hold a place."""
-    used: dict[str, tuple[float, float]] = {}
-    for task in tasks:
-        if task.node and task.last_status != "STOPPED":
-            cpu, memory = used.get(task.node, (0.0, 0.0))
-            used[task.node] = (cpu + float(task.cpu), memory + float(task.memory))
-    return used
-
-
 @dataclass(frozen=True, slots=True)
 class Held:
     """So many equal tasks on a node, or (with no node) still waiting for one."""
