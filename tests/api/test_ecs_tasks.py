@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
+from neargate.kit.errors import CellError
 from neargate.model.sandbox import ContainerStatus, Failure
+from neargate.services.cell.local import LocalCell
+from neargate.state.catalog import INTERFACE
+from neargate.state.store import StoreError
 from tests.support.ecs import SCOPE, Ecs, container, definition, refused
 
 INVALID = "InvalidParameterException"
@@ -332,6 +336,26 @@ async def test_stopped_before_it_had_a_node(ecs: Ecs) -> None:
     assert {c["lastStatus"] for c in task["containers"]} == {"STOPPED"}
     assert {"startedAt", "pullStartedAt"}.isdisjoint(task)
     assert all("runtimeId" not in c and "exitCode" not in c for c in task["containers"])
+
+
+async def test_a_task_of_which_no_sandbox_can_be_made_stops_though_the_store_failed_first(
+    ready: Ecs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    cell = LocalCell(ready.call.house)
+    cursor, _ = await cell.assignments("n1", 0)
+    (arn,) = await ready.start()
+    await ready.settle()
+    details = {d["name"]: d["value"] for d in (await ready.task(arn))["attachments"][0]["details"]}
+    await ready.store.write(lambda tx: tx.delete(INTERFACE, details["networkInterfaceId"]))
+    with monkeypatch.context() as patch, pytest.raises(CellError, match="full"):
+        patch.setattr(ready.store, "write", full)
+        await cell.assignments("n1", cursor)
+    assert (await cell.assignments("n1", cursor))[1] == []
+    task = await ready.task(arn)
+    assert (task["lastStatus"], task["stopCode"]) == ("STOPPED", "TaskFailedToStart")
 
 
 async def test_stop_refuses(ready: Ecs) -> None:

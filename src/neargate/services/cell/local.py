@@ -95,14 +95,21 @@ class LocalCell:
                     api=settings.inject_endpoint_url,
                     file_systems=settings.efs_directory,
                 )
-            with _cell_errors():
-                if view.cursor < 0 or after == 0:
-                    await view.read_all()
-                elif after == view.cursor:
-                    while not await view.follow():
-                        await self._end_broken(node, view)
-                await self._end_broken(node, view)
+            try:
+                with _cell_errors():
+                    await self._catch_up(node, view, after)
+            except CellError:
+                del self._views[node]  # half brought up to date: the next call reads everything anew
+                raise
             return view.cursor, view.assignments
+
+    async def _catch_up(self, node: str, view: View, after: int) -> None:
+        if view.cursor < 0 or after == 0:
+            await view.read_all()
+        elif after == view.cursor:
+            while not await view.follow():
+                await self._end_broken(node, view)
+        await self._end_broken(node, view)
 
     async def _end_broken(self, node: str, view: View) -> None:
         """Stop the tasks of which no sandbox can be made."""
