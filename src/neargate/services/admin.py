@@ -80,7 +80,10 @@ async def reset(house: House) -> dict[str, Any]:
             status=403,
         )
     await stop_everything(house, "neargate reset", _RESET_SECONDS)
+    file_systems = await house.store.read(lambda tx: [fs.id for fs in tx.all(catalog.EFS_FILE_SYSTEM)])
     await house.store.write(_forget)
+    for id in file_systems:
+        house.file_trees.discard(id)
     await house.logs.write(_forget_logs)
     await house.objects.sweep(house.store, house.clock.now())
     return {"state": "reset"}

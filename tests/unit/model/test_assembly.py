@@ -235,7 +235,7 @@ PROXY = {
         {"name": name, "value": "1"} for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts")
     ],
 }
-EFS = {"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}
+S3_FILES = {"name": "v", "s3filesVolumeConfiguration": {"fileSystemArn": "arn:aws:s3files:x"}}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ EFS = {"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}
             "failed to initialize logging driver: container 'web-app' has log driver splunk",
         ),
         (definition(container(credentialSpecs=["x:y"])), "container 'web-app' has credentialSpecs"),
-        (definition(volumes=[EFS]), "volume 'v': efsVolumeConfiguration is not available"),
+        (definition(volumes=[S3_FILES]), "volume 'v': s3filesVolumeConfiguration is not available"),
         (definition(proxyConfiguration=PROXY), "proxyConfiguration"),
     ],
 )

@@ -110,6 +110,6 @@ def page(
 
 def _untoken(marker: str) -> str:
     try:
-        return base64.urlsafe_b64decode(marker.encode()).decode()
+        return base64.b64decode(marker.encode(), b"-_", validate=True).decode()
     except (ValueError, binascii.Error):
         raise bad("The marker is invalid.") from None
