@@ -187,6 +187,11 @@ class SandboxSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     facts: Facts = Facts()
 
 
+def has_router(spec: SandboxSpec) -> bool:
+    """One of its containers takes the lines of others."""
+    return any(container.log is not None and container.log.router for container in spec.containers)
+
+
 class Assignment(Part, frozen=True, kw_only=True, omit_defaults=True):
     """What the control plane wants of one sandbox of this node."""
 

@@ -14,6 +14,7 @@ import time
 MOUNT = "/sys/fs/cgroup"
 PERIOD = 100_000
 SHIMS = "shims"
+_COUNTING = frozenset(("memory", "cpu", "cpuacct", "pids", "blkio", "cpu,cpuacct"))
 
 
 def is_v2() -> bool:
@@ -71,6 +72,15 @@ class Group:
             if not os.path.isdir(here):
                 os.mkdir(here)
         _write(f"{here}/cgroup.subtree_control", "+cpu +memory +pids")
+
+    def make_for(self, pid: int) -> None:
+        """With a process in it, wherever something is limited or counted: for those whom no runtime moves.
+        Raise OSError.
+        """
+        for tree in trees():
+            if self.v2 or tree.rpartition("/")[2] in _COUNTING:
+                os.makedirs(f"{tree}/{self.path}", exist_ok=True)
+                _write(f"{tree}/{self.path}/cgroup.procs", str(pid))
 
     def limit(self, memory: int, pids: int, cpu: int) -> None:
         """memory -- bytes, swap included. cpu -- units of 1/1024, as relative weight (see `quota`)."""

@@ -6,6 +6,7 @@ machine) and speaks the protocol of node/shim/main.py. A tier adds how an image 
 
 import abc
 import asyncio
+import base64
 import dataclasses
 import logging
 from collections.abc import Callable, Coroutine, Mapping
@@ -44,8 +45,8 @@ class LinkedSandbox(abc.ABC):
         self._spec = spec
         self.directory = directory
         self._place = place
-        self._runtime = runtime
         self._shared = frozenset(volume.volume for volume in spec.shared_volumes)
+        self._runtime = runtime
         self._bury = bury
         self._died = died
         self._later = later
@@ -122,6 +123,21 @@ class LinkedSandbox(abc.ABC):
         terminal = LinkedTerminal(self.link, self._terminals)
         await terminal.start(container, argv, columns, rows)
         return terminal
+
+    async def post(
+        self, sender: str, socket: tuple[str, str], data: bytes, *, fresh: bool, answered: bool
+    ) -> bytes:
+        volume, name = socket
+        answer = await self.link.ask(
+            "post",
+            sender=sender,
+            volume=volume,
+            socket=name,
+            fresh=fresh,
+            answered=answered,
+            data=base64.b64encode(data).decode(),
+        )
+        return base64.b64decode(answer["data"])
 
     async def usage(self, container: str) -> Usage:
         return usage_of(await self.link.ask("usage", container=container))

@@ -137,6 +137,9 @@ def _mounts(spec: ContainerSpec, place: Place) -> list[dict[str, Any]]:
     ]
     for name in ("hosts", "hostname", "resolv.conf"):
         found.append(mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", "rbind", "rprivate", "rw"))
+    for number, (target, _text) in enumerate(spec.files):
+        source = f"{place.directory}/{_file(spec, number)}"
+        found.append(mount(target, "bind", source, "bind", "rprivate", "nosuid", "nodev", "ro"))
     if spec.init and place.init:
         found.append(mount("/dev/init", "bind", place.init, "bind", "ro", "nosuid"))
     for tmpfs in spec.tmpfs:
@@ -219,3 +222,13 @@ def etc_files(task: SandboxSpec) -> dict[str, str]:
             f"nameserver {server}\n" for server in task.interface.dns_servers
         )
     return {"hosts": hosts, "hostname": f"{name}\n", "resolv.conf": resolv}
+
+
+def files_of(task: SandboxSpec) -> dict[str, str]:
+    """All files that are made for the sandbox's containers, by their names in its directory."""
+    own = {_file(c, number): text for c in task.containers for number, (_, text) in enumerate(c.files)}
+    return etc_files(task) | own
+
+
+def _file(spec: ContainerSpec, number: int) -> str:
+    return f"file-{spec.name}-{number}"

@@ -62,7 +62,8 @@ def populated(instance: str) -> set[str]:
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            _, marker, rest = (process / "cgroup").read_text().partition(f"/neargate_{instance}/")
-            if marker and not rest.startswith("shims"):
-                found.add(rest.split("/")[0].split("\n")[0])
+            for line in (process / "cgroup").read_text().splitlines():
+                _, marker, rest = line.partition(f"/neargate_{instance}/")
+                if marker and rest != "shims":
+                    found.add(rest.split("/")[0])
     return found

@@ -262,7 +262,7 @@ class Shim:
             f"{here}/runtime.log",
         ]
         argv += ["--log-format", "json", "run", "--detach", "--bundle", here, "--pid-file", f"{here}/pid"]
-        pid = self.spawn([*argv, *extra, container.id], pairs)
+        pid = self.launch([*argv, *extra, container.id], pairs)
         for fd in to_close:
             os.close(fd)
 
@@ -295,6 +295,10 @@ class Shim:
         early = self._orphans.pop(container.state["pid"], None)
         if early is not None:
             self.ended(container, early)
+
+    def launch(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
+        """Start the runtime that makes a container. The runtime itself sees to the container's group."""
+        return self.spawn(argv, pairs)
 
     def spawn(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
         """Start a helper process with these descriptors; its end is reported to `waiting`."""

@@ -237,7 +237,7 @@ class ShimDriver(abc.ABC):
             "cpu": spec.cpu,
             "pids": spec.pids,
             "interface": interface,
-            "files": ocispec.etc_files(spec),
+            "files": ocispec.files_of(spec),
             "shared_pid": spec.shared_pid,
             "shared": [to_builtins(volume) for volume in spec.shared_volumes],
             **self.setup(spec),

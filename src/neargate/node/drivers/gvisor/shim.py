@@ -9,6 +9,7 @@ processes live in `<task group>/sandbox`: what is left is killed there, from out
 import errno
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ ROOT = ".sandbox"
 """No container has a name with a dot."""
 _KILLED = 9
 _NAMESPACES = frozenset(("pid", "ipc", "uts", "mount", "network"))
-_SMALLEST_BOOT = 64 << 20
+_MEMINFO = "meminfo"
 _PAUSE = ["/busybox", "sleep", "2147483647"]
 _PAUSE_AND_REAP = ["/busybox", "sh", "-c", f"trap '' CHLD; exec {' '.join(_PAUSE)}"]
 """Of a shared process namespace it is the first process, which the others' orphans come to."""
@@ -167,7 +168,10 @@ class SentryShim(Shim):
         self.setup["cpu"] = cpu
         without_membarrier()
         # runsc asks for rmem_default, which no network namespace but the first has, and fails without it
-        kernel.mount("none", "/proc/sys/net", "tmpfs", kernel.MS_RDONLY)
+        kernel.mount("none", "/proc/sys/net", "tmpfs", kernel.MS_NOSUID)
+        # and it asks here how much memory there is, which then is what its sandbox shows
+        files.write(f"/proc/sys/net/{_MEMINFO}", f"MemTotal: {self.setup['sentry']['memory'] >> 10} kB\n")
+        kernel.mount(f"/proc/sys/net/{_MEMINFO}", f"/proc/{_MEMINFO}", None, kernel.MS_BIND)
         self._boot()
 
     def _boot(self) -> None:
@@ -179,14 +183,12 @@ class SentryShim(Shim):
         log = f"{here}/runtime.log"
         argv = [*self.setup["runtime"], "--root", f"{self.setup['directory']}/rt", "--log", log]
         argv += ["--log-format", "json", "run", "--detach", "--bundle", here, "--pid-file", f"{here}/pid"]
-        pid = self.spawn([*argv, self.setup["id"]], [(null, 0), (null, 1), (null, 2)])
+        pid = self.launch([*argv, self.setup["id"]], [(null, 0), (null, 1), (null, 2)])
         os.close(null)
         if os.waitpid(pid, 0)[1]:
             raise OSError(5, f"runsc: {runtime_error(log, 'sandbox')}")
         self._sandbox = int(files.read(f"{here}/pid"))
         self.waiting[self._sandbox] = self._sandbox_ended
-        # What the sandbox itself needs is on top of the task's memory, which its kernel shows as all there is
-        self.sandbox_group.limit(self.setup["memory"], self.setup["pids"], self.setup["cpu"])
 
     def _root_config(self) -> dict[str, Any]:
         path = f"/proc/{self._pause}/ns/pid" if self._pause else ""
@@ -204,11 +206,7 @@ class SentryShim(Shim):
                 "capabilities": {},
             },
             "root": {"path": self.setup["sentry"]["root"], "readonly": True},
-            "linux": {
-                "namespaces": namespaces,
-                "cgroupsPath": f"/{self.sandbox_group.path}",
-                "resources": {"memory": {"limit": max(self.setup["sentry"]["memory"], _SMALLEST_BOOT)}},
-            },
+            "linux": {"namespaces": namespaces},
         }
 
     def _sandbox_ended(self, _status: int) -> None:
@@ -244,6 +242,21 @@ class SentryShim(Shim):
         if wanted and self._interface:  # runsc moves the address from the namespace into the sandbox
             self._interface.configure(wanted["address"], wanted["gateway"])
         self._boot()
+
+    def launch(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
+        """In the sandbox's group, with all that it starts: the sandbox, its file servers."""
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            self.sandbox_group.make_for(os.getpid())
+            for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
+            for fd, target in pairs:
+                os.dup2(fd, target)
+            os.execve(argv[0], argv, os.environ)
+        finally:
+            os._exit(127)
 
     def begun(self, container: Container) -> None:
         if self._booting:
