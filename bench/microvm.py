@@ -22,18 +22,17 @@ from tests.contracts.drivers.rig import CACHE, Rig, build_image, shell
 TASKS, IDLE, MANY = 15, 10, 50
 _PLAIN = """
 import json, os, sys, time
-from neargate.node.drivers.microvm.vmm import launch, template
+from neargate.node.drivers.microvm.vmm import launch, scratch
 from neargate.node.shim import kernel
-about, image, scratch = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+about, image, place = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
 kernel.unshare(kernel.CLONE_NEWNS)
 kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
 kernel.mount_erofs(image, about["root"])
-template.make_scratch(scratch, template.SCRATCH_BYTES)
 memory = os.memfd_create("memory")
 os.ftruncate(memory, about["memory"] << 20)
 os.fchmod(memory, 0o666)
 began = time.perf_counter()
-vm = launch.boot(about, memory, os.open(scratch, os.O_RDWR))
+vm = launch.boot(about, memory, scratch.copy(about["directory"] + "/scratch", place))
 try:
     launch.hear(vm, "ready", 300)
     launch.rehearse(vm, about, 300)
@@ -115,7 +114,7 @@ async def _plain_boots(rig: Rig, work: Path) -> list[float]:
         finally:
             await _close(rig)
     root = next((CACHE / "guests").glob(f"{Path(about['kernel']).parent.name}/vmm.erofs"))
-    arguments = [json.dumps(about), str(root), str(work / "scratch")]
+    arguments = [json.dumps(about), str(root), str(work)]
     environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     found = []
     for _ in range(3):

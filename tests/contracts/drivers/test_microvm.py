@@ -12,6 +12,7 @@ import pytest
 from neargate.node.drivers.base import DriverError
 from neargate.node.drivers.microvm.driver import MicrovmDriver
 from tests.contracts.drivers.rig import CACHE, Rig, ended, eventually, lines, only, shell
+from tests.contracts.drivers.test_storage import holds
 from tests.contracts.drivers.traces import processes, traces
 
 pytestmark = [pytest.mark.root, pytest.mark.microvm, only("microvm", why="it is about virtual machines")]
@@ -142,11 +143,14 @@ async def test_the_scratch_disk_is_as_large_as_asked_full_is_enospc_and_nothing_
     assert full.exit_code != 0 and b"No space left" in full.output
     script = f"echo {marker} > /kept; sync; cat /kept"
     assert marker.encode() in (await large.exec("c", ("sh", "-c", script), 60)).output
+    assert [path.name for path in _where(rig, marker.encode())] == ["disk"]
     for sandbox in (small, large):
         await sandbox.destroy()
-    for path in rig.directory.rglob("*"):
-        if path.is_file() and path != rig.image_path:
-            assert marker.encode() not in path.read_bytes()
+    await eventually(lambda: not _where(rig, marker.encode()), "it is erased", 30)
+
+
+def _where(rig: Rig, mark: bytes) -> list[Path]:
+    return [path for path in rig.directory.rglob("*") if path.is_file() and holds(path, mark)]
 
 
 async def test_the_task_has_its_memory_beside_the_guests_own(rig: Rig) -> None:

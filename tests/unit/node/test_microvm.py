@@ -17,7 +17,7 @@ from neargate.model.sandbox import SandboxSpec
 from neargate.node import spool
 from neargate.node.drivers.microvm import cpio, verdict
 from neargate.node.drivers.microvm.templates import size_of, uid_of
-from neargate.node.drivers.microvm.vmm import launch, machine, template, told
+from neargate.node.drivers.microvm.vmm import machine, scratch, template, told
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.guest import frames
 
@@ -214,7 +214,7 @@ def test_a_sparse_file_is_copied_sparse(tmp_path: Path) -> None:
             file.write(piece)
     with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("w+b") as target:
         target.truncate(64 * MIB)
-        launch.copy_data(source.fileno(), target.fileno(), 64 * MIB)
+        scratch.copy_data(source.fileno(), target.fileno(), 64 * MIB)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "b").stat().st_blocks * 512 < MIB
 

@@ -22,7 +22,7 @@ from neargate.node.drivers.microvm.ready import ReadyClones
 from neargate.node.drivers.microvm.sandbox import MicrovmSandbox
 from neargate.node.drivers.microvm.templates import Templates, size_of, uid_of
 from neargate.node.linked import LinkedSandbox
-from neargate.node.shimmed import ShimDriver
+from neargate.node.shimmed import ShimDriver, disks
 from neargate.node.shimmed.zygote import ZygoteGone
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class MicrovmDriver(ShimDriver):
         self._templates: Templates | None = None
         self.ready = ReadyClones(ready, root, self._cold_fork)
         self._births = asyncio.Semaphore(_BIRTHS_PER_PROCESSOR * (os.cpu_count() or 1))
-        self._template_of: dict[str, dict[str, Any]] = {}
+        self._made_of: dict[str, dict[str, Any]] = {}
 
     def check_tools(self) -> None:
         if not _TUN.exists():
@@ -78,7 +78,7 @@ class MicrovmDriver(ShimDriver):
     def _use(self, accelerator: str, image: GuestImage) -> None:
         vmm_root = self._root / "images" / f"vmm-{image.key}"
         root = self._cache / "templates"
-        self._templates = Templates(root, image, vmm_root, accelerator, self._cold_fork)
+        self._templates = Templates(root, image, vmm_root, accelerator, self._cold_fork, self._disks.of)
 
     async def _boot_failure(self, image: GuestImage) -> str:
         self._use("kvm", image)
@@ -96,7 +96,9 @@ class MicrovmDriver(ShimDriver):
 
     async def open(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
         template = await self.template(spec)
-        self._template_of[spec.id] = template
+        own_size = spec.ephemeral_bytes != disks.DEFAULT_BYTES
+        scratch = str((await self._disks.of(spec.ephemeral_bytes)).resolve()) if own_size else ""
+        self._made_of[spec.id] = {"template": template, "scratch": scratch}
         async with self._births:
             sandbox = await super().open(spec, directory)
         self.ready.fill(template)
@@ -109,9 +111,8 @@ class MicrovmDriver(ShimDriver):
 
     def setup(self, spec: SandboxSpec) -> dict[str, object]:
         return {
-            "template": self._template_of.pop(spec.id),
+            **self._made_of.pop(spec.id),
             "hostname": ocispec.hostname_of(spec),
-            "ephemeral_bytes": spec.ephemeral_bytes,
             "networked": spec.interface is not None,
             "uid": uid_of(spec.id),
         }

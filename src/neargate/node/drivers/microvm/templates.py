@@ -25,6 +25,7 @@ from neargate.node.drivers.microvm.guest_image import GuestImage
 from neargate.node.drivers.microvm.sandbox import PLACE
 from neargate.node.drivers.microvm.vmm import machine
 from neargate.node.drivers.microvm.vmm.machine import REHEARSAL_SLOT, Size
+from neargate.node.shimmed.disks import DEFAULT_BYTES
 from neargate.oci.manifest import ImageConfig
 
 log = logging.getLogger(__name__)
@@ -57,13 +58,15 @@ class Templates:
         vmm_root: Path,
         accelerator: str,
         fork: Callable[[dict[str, object]], Awaitable[socket.socket]],
+        disk: Callable[[int], Awaitable[Path]],
     ) -> None:
-        """vmm_root -- where the zygote has mounted QEMU's root."""
+        """vmm_root -- where the zygote has mounted QEMU's root. disk -- an empty one that holds so much."""
         self._root = root
         self._image = image
         self._vmm_root = vmm_root
         self._accelerator = accelerator
         self._fork = fork
+        self._disk = disk
         self._making: dict[str, asyncio.Task[None]] = {}
         self._tsc = clock.tsc_khz()
         self._rehearsal = _rehearsal()
@@ -110,7 +113,9 @@ class Templates:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True, mode=0o700)
         try:
-            connection = await self._fork({"make": True, "template": self._about(size, new)})
+            scratch = str((await self._disk(DEFAULT_BYTES)).resolve())
+            about = self._about(size, new) | {"scratch": scratch}
+            connection = await self._fork({"make": True, "template": about})
             answer = await _line(connection)
             if answer.get("event") != "made":
                 raise DriverError(f"no template of a microVM of {what}: {answer.get('error', 'it ended')}")

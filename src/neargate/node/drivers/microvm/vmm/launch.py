@@ -5,14 +5,13 @@ shared until they are written. The scratch disk was mounted when the template wa
 begins with a copy of it as it was then (sparse: about a megabyte).
 """
 
-import errno
 import os
 import select
 import socket
 import time
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import jail, machine, tap
+from neargate.node.drivers.microvm.vmm import jail, machine, scratch, tap
 from neargate.node.drivers.microvm.vmm.qmp import Qmp, QmpError
 from neargate.node.guest import frames
 
@@ -20,7 +19,6 @@ FRAME = 1 << 20
 """The longest message that is taken from a guest."""
 _READ = 1 << 17
 _PORT_BUFFER = 1 << 20
-_SEND = 1 << 30
 
 
 class LaunchError(Exception):
@@ -28,20 +26,24 @@ class LaunchError(Exception):
 
 
 class Vm:
-    def __init__(self, pid: int, output: int, port: socket.socket, qmp: Qmp, tap_name: str) -> None:
+    def __init__(
+        self, pid: int, output: int, port: socket.socket, qmp: Qmp, tap_name: str, disk: int
+    ) -> None:
         self.pid = pid
         self.output = output
         """Read end of what QEMU says (and, while a template boots, the guest's console)."""
         self.port = port
         self.qmp = qmp
         self.tap = tap_name
+        self.scratch = disk
+        """Descriptor of its scratch disk."""
 
 
 def clone(template: dict[str, Any], memory: int, setup: dict[str, Any]) -> Vm:
     """memory -- descriptor of the template's. Raise LaunchError or OSError."""
-    scratch = _copy_of_scratch(f"{template['directory']}/scratch", setup["directory"])
+    scratch_disk = scratch.copy(f"{template['directory']}/scratch", setup["directory"])
     made_tap = tap.make() if setup["networked"] else tap.make_apart()
-    vm = _launch(template, memory, scratch, made_tap, setup["uid"], None)
+    vm = _launch(template, memory, scratch_disk, made_tap, setup["uid"], None)
     try:
         state = f"{template['directory']}/state"
         vm.qmp.ask(
@@ -59,27 +61,32 @@ def clone(template: dict[str, Any], memory: int, setup: dict[str, Any]) -> Vm:
     return vm
 
 
-def boot(template: dict[str, Any], memory: int, scratch: int) -> Vm:
+def boot(template: dict[str, Any], memory: int, scratch_disk: int) -> Vm:
     """Raise LaunchError or OSError."""
     line = machine.kernel_command_line(template["tsc_khz"], template["accelerator"])
     kernel, initramfs = (os.open(template[name], os.O_RDONLY) for name in ("kernel", "initramfs"))
     extra = {kernel: 20, initramfs: 21}
     arguments = ["-kernel", "/proc/self/fd/20", "-initrd", "/proc/self/fd/21", "-append", line]
     try:
-        return _launch(template, memory, scratch, tap.make_apart(), template["uid"], arguments, extra)
+        return _launch(template, memory, scratch_disk, tap.make_apart(), template["uid"], arguments, extra)
     finally:
         for fd in extra:
             os.close(fd)
 
 
-def put(vm: Vm, slot: int, path: str, flags: int) -> None:
-    """Put a file behind a disk slot. Raise OSError or QmpError."""
-    fd = os.open(path, flags | os.O_CLOEXEC)
+def put_image(vm: Vm, slot: int, path: str) -> None:
+    """Raise OSError or QmpError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        number = vm.qmp.ask("add-fd", fd)["fdset-id"]
+        put(vm, slot, fd, readonly=True)
     finally:
         os.close(fd)
-    readonly, node = flags == os.O_RDONLY, f"file{slot}-{number}"
+
+
+def put(vm: Vm, slot: int, fd: int, *, readonly: bool) -> None:
+    """Put a file behind a disk slot. Raise QmpError."""
+    number = vm.qmp.ask("add-fd", fd)["fdset-id"]
+    node = f"file{slot}-{number}"
     vm.qmp.ask(
         "blockdev-add", driver="file", node_name=node, filename=f"/dev/fdset/{number}",
         read_only=readonly, locking="off", discard="ignore" if readonly else "unmap",
@@ -117,7 +124,7 @@ def hear(vm: Vm, event: str, seconds: float) -> dict[str, Any]:
 
 def rehearse(vm: Vm, template: dict[str, Any], seconds: float) -> None:
     """Have the guest run a container and forget it. Raise LaunchError, OSError, QmpError or FrameError."""
-    put(vm, machine.REHEARSAL_SLOT, template["rehearsal_image"], os.O_RDONLY)
+    put_image(vm, machine.REHEARSAL_SLOT, template["rehearsal_image"])
     born = {"op": "rehearse", "entropy": os.urandom(64).hex(), "time": time.time()}
     send(vm, {**born, **template["rehearsal"]})
     hear(vm, "ready", seconds)
@@ -126,13 +133,13 @@ def rehearse(vm: Vm, template: dict[str, Any], seconds: float) -> None:
 def _launch(
     template: dict[str, Any],
     memory: int,
-    scratch: int,
+    scratch_disk: int,
     made_tap: tuple[int, str],
     uid: int,
     boot_arguments: list[str] | None,
     extra: dict[int, int] | None = None,
 ) -> Vm:
-    """Closes `scratch` and the tap's descriptor here."""
+    """Closes the tap's descriptor here."""
     monitor, monitor_there = socket.socketpair()
     port, port_there = socket.socketpair()
     for end in (port, port_there):
@@ -141,7 +148,7 @@ def _launch(
     tap_fd, tap_name = made_tap
     ends = machine.Ends(memory=10, monitor=11, port=12, scratch=13, tap=14)
     inherited = {
-        memory: 10, monitor_there.fileno(): 11, port_there.fileno(): 12, scratch: 13, tap_fd: 14,
+        memory: 10, monitor_there.fileno(): 11, port_there.fileno(): 12, scratch_disk: 13, tap_fd: 14,
     } | (extra or {})  # fmt: skip
     size = machine.Size(template["cpus"], template["memory"])
     argv = machine.command(size, ends, template["accelerator"], boot_arguments)
@@ -149,12 +156,12 @@ def _launch(
         kvm = template["accelerator"] == "kvm"
         pid = jail.start(argv, template["root"], uid, inherited, write, kvm)
     finally:
-        for fd in (scratch, tap_fd, write):
+        for fd in (tap_fd, write):
             os.close(fd)
         monitor_there.close()
         port_there.close()
     try:
-        return Vm(pid, read, port, Qmp(monitor), tap_name)
+        return Vm(pid, read, port, Qmp(monitor), tap_name, scratch_disk)
     except QmpError as error:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
@@ -170,32 +177,3 @@ def said(output: int) -> str:
     except BlockingIOError:
         pass
     return text.decode(errors="replace").strip()
-
-
-def _copy_of_scratch(path: str, directory: str) -> int:
-    """Descriptor of a file without a name, so that nothing is left of it whatever happens."""
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        target = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
-        end = os.fstat(source).st_size
-        os.ftruncate(target, end)
-        copy_data(source, target, end)
-    finally:
-        os.close(source)
-    return target
-
-
-def copy_data(source: int, target: int, end: int) -> None:
-    """What a sparse file holds, to the same places."""
-    at = 0
-    while at < end:
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # no more data
-                return
-            raise
-        hole = os.lseek(source, at, os.SEEK_HOLE)
-        os.lseek(target, at, os.SEEK_SET)
-        while at < hole:
-            at += os.sendfile(target, source, at, min(hole - at, _SEND))

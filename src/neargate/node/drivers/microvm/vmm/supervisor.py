@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import launch, machine, tap, told
+from neargate.node.drivers.microvm.vmm import launch, machine, scratch, tap, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.qmp import QmpError
@@ -120,7 +120,9 @@ class Supervisor(Shim):
         if self._vm is None:
             self._vm = _clone(setup)
         self.group.add(self.vm.pid, "vmm")
-        scratch_released = self._resize_scratch()
+        scratch_released = self._replace_scratch()
+        self.disk = scratch.Scratch(setup, self.vm.scratch)
+        os.close(self.vm.scratch)
         if setup["interface"]:
             wanted = setup["interface"]
             tap.settle(self.vm.tap, wanted["names"], wanted["address"], wanted["gateway"])
@@ -137,18 +139,15 @@ class Supervisor(Shim):
         self.watch(self.vm.output, self._from_qemu)
         self._persist()
 
-    def _resize_scratch(self) -> bool:
-        """A task that asked for more than the template has gets a disk of its own making."""
-        if self.setup["ephemeral_bytes"] <= templates.SCRATCH_BYTES:
+    def _replace_scratch(self) -> bool:
+        """A task that asked for more or less than the template has gets an empty disk of its own size."""
+        if not self.setup["scratch"]:
             return False
-        path = f"{self.setup['directory']}/scratch.new"
-        templates.make_scratch(path, self.setup["ephemeral_bytes"])
-        try:
-            launch.send(self.vm, {"op": "release"})  # else it would write what it knows of the old one
-            launch.hear(self.vm, "ready", _BIRTH_SECONDS)
-            launch.put(self.vm, machine.SCRATCH_SLOT, path, os.O_RDWR)
-        finally:
-            os.unlink(path)
+        launch.send(self.vm, {"op": "release"})  # else it would write what it knows of the old one
+        launch.hear(self.vm, "ready", _BIRTH_SECONDS)
+        os.close(self.vm.scratch)
+        self.vm.scratch = scratch.copy(self.setup["scratch"], self.setup["directory"])
+        launch.put(self.vm, machine.SCRATCH_SLOT, self.vm.scratch, readonly=False)
         return True
 
     # -- the guest -------------------------------------------------------------------------------------
@@ -267,7 +266,7 @@ class Supervisor(Shim):
         match request["op"]:
             case "start":
                 self._begin(peer, request)
-            case "signal" | "exec" | "usage" | "storage" | "input":
+            case "signal" | "exec" | "usage" | "storage" | "input" | "post":
                 self._ask(peer, request)
             case "attach":
                 self._relay.attached(peer, request["terminal"])
@@ -291,7 +290,7 @@ class Supervisor(Shim):
             return peer.send({"id": request["id"], "error": f"more than {machine.IMAGE_SLOTS} images"})
         if image not in self._slots:
             try:
-                launch.put(self.vm, slot, image, os.O_RDONLY)
+                launch.put_image(self.vm, slot, image)
             except (OSError, QmpError) as error:
                 return peer.send({"id": request["id"], "error": f"image: {error}"})
             self._slots[image] = slot

@@ -7,18 +7,15 @@ import fcntl
 import json
 import os
 import socket
-import subprocess
 import time
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import launch
+from neargate.node.drivers.microvm.vmm import launch, scratch
 from neargate.node.drivers.microvm.vmm.qmp import QmpError
 from neargate.node.guest import frames
 from neargate.node.shim import files
 from neargate.node.shim.peers import Peer
 
-SCRATCH_BYTES = 20 << 30
-_MKFS = ("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal,^metadata_csum,^resize_inode")
 _F_ADD_SEALS, _SEALS = 1033, 0x0001 | 0x0002 | 0x0004 | 0x0008  # seal, shrink, grow, write
 
 MEMORIES: dict[str, int] = {}
@@ -39,7 +36,7 @@ def hold(request: dict[str, Any]) -> dict[str, object]:
         end = os.fstat(source).st_size
         memory = os.memfd_create("template", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(memory, end)
-        launch.copy_data(source, memory, end)
+        scratch.copy_data(source, memory, end)
         fcntl.fcntl(memory, _F_ADD_SEALS, _SEALS)
         os.close(source)
     except OSError as error:
@@ -61,11 +58,12 @@ def make(connection: socket.socket, setup: dict[str, Any]) -> None:
 
 def _make(template: dict[str, Any]) -> None:
     here = template["directory"]
-    make_scratch(f"{here}/scratch", SCRATCH_BYTES)
+    disk = scratch.copy(template["scratch"], here)
+    scratch.give_name(disk, f"{here}/scratch")
     memory = os.open(f"{here}/memory", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.ftruncate(memory, template["memory"] << 20)
     os.fchown(memory, template["uid"], -1)  # it is opened anew through QEMU's own /proc
-    vm = launch.boot(template, memory, os.open(f"{here}/scratch", os.O_RDWR | os.O_CLOEXEC))
+    vm = launch.boot(template, memory, disk)
     try:
         launch.hear(vm, "ready", template["boot_seconds"])
         launch.rehearse(vm, template, template["boot_seconds"])
@@ -84,11 +82,3 @@ def _make(template: dict[str, Any]) -> None:
     os.fchown(memory, 0, 0)
     os.close(memory)
     files.write(f"{here}/about.json", json.dumps(template))
-
-
-def make_scratch(path: str, size: int) -> None:
-    with open(path, "wb") as file:
-        file.truncate(size)
-    done = subprocess.run([*_MKFS, "-E", "lazy_itable_init=1,nodiscard", path], capture_output=True)
-    if done.returncode:
-        raise OSError(5, f"mkfs.ext4: {done.stderr.decode(errors='replace').strip()}")

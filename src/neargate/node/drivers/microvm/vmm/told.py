@@ -55,6 +55,8 @@ def answer(op: str, message: dict[str, Any]) -> dict[str, Any]:
                 "exit_code": 255 if code is None else code,
                 "output": _hex(output), "timed_out": ok.get("timed_out") is True,
             }}  # fmt: skip
+        case "post":
+            return {"ok": {"data": base64_of(ok.get("data"))}}
         case "storage":
             return {"ok": {"used": _number(ok.get("used")) or 0}}
         case "usage":
