@@ -65,7 +65,7 @@ class Settings:
     """Sandbox tier: `auto` (the strongest that works), `process`, `gvisor` or `microvm` (emulated in software
     where KVM boots no guest); tasks may demand more."""
     ready_microvms: int = 0
-    """Virtual machines kept ready for each task size in use; each holds some 40 MB of memory."""
+    """Virtual machines kept ready for each task size in use; each holds some 80 MB of memory."""
     ephemeral: bool = False
     """A throw-away daemon: `neargate reset` and POST /_neargate/reset are allowed."""
     vpc_cidr: str = "172.31.0.0/16"
