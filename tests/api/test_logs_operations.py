@@ -1,4 +1,4 @@
-"""CloudWatch Logs operation by operation, on a real store, without the wire (test_logs.py has that)."""
+"""CloudWatch Logs operation by operation, on a real store, without the wire (tests/e2e/test_logs.py has that)."""
 
 import asyncio
 import time
