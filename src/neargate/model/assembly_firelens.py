@@ -84,7 +84,7 @@ def _router(
         container,
         secrets=(*container.secrets, *secrets),
         files=((firelens.CONFIG_PATH[kind], text),),
-        mounts=(*container.mounts, Mount(volume=VOLUME, target=firelens.SOCKET_DIRECTORY)),
+        mounts=(*container.mounts, Mount(volume=VOLUME, target=firelens.SOCKET_DIRECTORY, owned=True)),
     )
 
 

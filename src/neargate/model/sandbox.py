@@ -60,6 +60,8 @@ class Mount(Part, frozen=True, kw_only=True, omit_defaults=True):
     volume: str
     target: str
     readonly: bool = False
+    owned: bool = False
+    """The directory is made as the container's user's own, not as root's."""
 
 
 class Tmpfs(Part, frozen=True, kw_only=True, omit_defaults=True):

@@ -27,6 +27,8 @@ KILL_SECONDS = 10.0
 """How long a killed container may take to be gone; then the sandbox is removed all the same."""
 DRAIN_SECONDS = 10.0
 """How long STOPPED waits for the last lines: whoever sees it may read them at once."""
+ROUTER_SECONDS = 5.0
+"""How long a router is kept for lines that it does not take."""
 LATE_DRAIN_SECONDS = 120.0
 """How long, after STOPPED, lines are kept that nobody takes."""
 _DESTROY_ATTEMPTS = 3
@@ -82,6 +84,7 @@ class Ending:
     async def _stop(self, sandbox: Sandbox, container: ContainerSpec, image: Image | None) -> None:
         """The stop signal, once in the container's life; SIGKILL when its time is up."""
         name = container.name
+        await self._serve_out(name)
         at = self._journal.signalled.get(name)
         if at is None:
             at = self._clock.now()
@@ -94,6 +97,14 @@ class Ending:
             log.error("a killed container does not end", extra={"sandbox": self._spec.id, "container": name})
             self._immortal.add(name)
             self._news.tell()
+
+    async def _serve_out(self, router: str) -> None:
+        """A router stops once it has what the others wrote: those that had to end before it have ended."""
+        routed = any(c.log is not None and c.log.router == router for c in self._spec.containers)
+        if not routed or self.abandoned:
+            return
+        if not await self._logs.drain(self._spec.id, ROUTER_SECONDS, router):
+            log.warning("a router is stopped before it has all lines", extra={"sandbox": self._spec.id})
 
     async def _ended(self, sandbox: Sandbox, name: str, until: float) -> bool:
         """Wait for a container's end, but no longer than that moment. Being abandoned counts as the end."""
@@ -123,6 +134,7 @@ class Ending:
         if self._journal.has_run:
             self._journal.set_once(execution_stopped_at=self._clock.now())
         self._journal.publish()
+        self._logs.detach(self._spec.id, routed=True)
         for attempt in range(1, _DESTROY_ATTEMPTS + 1):
             try:
                 await sandbox.destroy()

@@ -1,7 +1,8 @@
-"""Ships containers' log spools to the control plane: at once, in order, each line once.
+"""Ships containers' log spools to the control plane, or to a router: at once, in order, each line once.
 
 Used by runner.py: `attach` when a container is made or found again, `drain` when its sandbox has ended, then
-`detach`. One task per container reads its spool (spool_reader.py) and hands events and cursor to the cell.
+`detach`. One task per container reads its spool (spool_reader.py) and hands events and cursor to the cell, or
+to its route (route.py).
 Lines that are not shipped yet stay in the spool; this process holds at most _SLICES slices of 1 MiB, for all
 containers together, given out in turn.
 """
@@ -11,6 +12,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -21,7 +23,8 @@ from neargate.model.multiline import MultilineError, Starts, line_starts
 from neargate.model.sandbox import ContainerSpec, LogBatch, LogCursor, LogSink
 from neargate.node.cell import Cell, CellError
 from neargate.node.logs_watch import Watch
-from neargate.node.spool_reader import Place, Slice, read_spool
+from neargate.node.route import Route, RouteError
+from neargate.node.spool_reader import Limits, Place, Slice, read_spool
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,9 @@ _SLICES = 4
 _EVENT_WAIT = 1.0
 """Seconds that the lines of a joined event wait for another line."""
 _BACK_OFF = (0.1, 5.0)
+_ROUTE_BACK_OFF = (0.05, 1.0)
+_ROUTER_STARTS = 6
+"""Failures in a row that nobody is told of: it takes a router a while until it listens."""
 _REFUSED = 60.0
 """Seconds that lines wait for a log group that is gone; then they are dropped, as the awslogs driver does."""
 
@@ -51,6 +57,8 @@ class _Feed:
     cursor: LogCursor | None = None
     refused_at: float | None = None
     failures: int = 0
+    route: Route | None = None
+    """The way to a router, where it does not go to the control plane."""
 
 
 class LogShipper:
@@ -85,7 +93,13 @@ class LogShipper:
         self._feeds.clear()
 
     def attach(
-        self, sandbox_id: str, container: ContainerSpec, account: str, region: str, spool: Path
+        self,
+        sandbox_id: str,
+        container: ContainerSpec,
+        account: str,
+        region: str,
+        spool: Path,
+        route: Route | None = None,
     ) -> None:
         """Ship this container's spool from where it stands. Does nothing without a log sink, or twice."""
         if container.log is None or container.runtime_id in self._feeds:
@@ -106,14 +120,18 @@ class LogShipper:
             sink,
             spool,
             starts,
+            route=route,
         )
         self._feeds[container.runtime_id] = feed
         self._watch.add(spool, feed.dirty.set)
         feed.task = self._group.create_task(self._run(feed), name=f"logs-{container.runtime_id}")
 
-    async def drain(self, sandbox_id: str, timeout: float) -> bool:
-        """Wait until the sandbox's spools are closed and shipped whole. False after `timeout` seconds."""
-        feeds = self._of(sandbox_id)
+    async def drain(self, sandbox_id: str, timeout: float, router: str = "") -> bool:
+        """Wait until the sandbox's spools are closed and shipped whole. False after `timeout` seconds.
+
+        router -- only those that go to that one.
+        """
+        feeds = [feed for feed in self._of(sandbox_id) if not router or feed.sink.router == router]
         for feed in feeds:
             feed.dirty.set()
         with suppress(TimeoutError):
@@ -122,9 +140,11 @@ class LogShipper:
                     await feed.done.wait()
         return all(feed.done.is_set() for feed in feeds)
 
-    def detach(self, sandbox_id: str) -> None:
-        """Let the sandbox's spools go; what is not shipped stays in them."""
+    def detach(self, sandbox_id: str, *, routed: bool = False) -> None:
+        """Let the sandbox's spools go; what is not shipped stays in them. routed -- those with a route."""
         for feed in self._of(sandbox_id):
+            if routed and feed.route is None:
+                continue
             del self._feeds[feed.runtime_id]
             self._watch.remove(feed.spool)
             if feed.task is not None:
@@ -142,6 +162,9 @@ class LogShipper:
             except CellError as error:
                 await self._failed(feed, error)
                 continue
+            except RouteError as error:
+                await self._route_failed(feed, error)
+                continue
             except Exception:
                 # One container's spool must not stop those of the others.
                 log.exception("a log spool could not be read", extra={"sandbox": feed.sandbox_id})
@@ -153,13 +176,12 @@ class LogShipper:
 
     async def _ship(self, feed: _Feed, flush: bool) -> Slice | None:
         """Read and hand over one slice. None if there was something, so that more may follow at once."""
+        if feed.route is not None:  # small slices: they wait for routers, and hold up nobody else's
+            return await feed.route.ship(partial(self._read, feed, False))
         async with self._turns:
             before = feed.cursor or await self._resume(feed)
             place = Place(before.offset, before.skip)
-            loop = asyncio.get_running_loop()
-            part = await loop.run_in_executor(
-                self._threads, read_spool, feed.spool, place, feed.starts, flush
-            )
+            part = await self._read(feed, flush, place, None)
             if part.place == place and part.ended == before.ended:
                 return part
             offset, skip = part.place
@@ -167,6 +189,13 @@ class LogShipper:
             await self._put(feed, part, before, after)
             feed.cursor = after
         return None
+
+    async def _read(self, feed: _Feed, flush: bool, place: Place, limits: Limits | None) -> Slice:
+        loop = asyncio.get_running_loop()
+        routed = feed.route is not None
+        return await loop.run_in_executor(
+            self._threads, read_spool, feed.spool, place, feed.starts, flush, limits, routed
+        )
 
     async def _resume(self, feed: _Feed) -> LogCursor:
         kept = await self._cell.log_cursors([feed.runtime_id])
@@ -204,7 +233,15 @@ class LogShipper:
                 return
         elif error is not None and feed.failures == 0:
             log.warning("log events wait: %s", error, extra=_who(feed))
-        least, most = _BACK_OFF
+        await self._back_off(feed, _BACK_OFF)
+
+    async def _route_failed(self, feed: _Feed, error: RouteError) -> None:
+        if feed.failures == _ROUTER_STARTS:
+            log.warning("log lines wait: %s", error, extra=_who(feed))
+        await self._back_off(feed, _ROUTE_BACK_OFF)
+
+    async def _back_off(self, feed: _Feed, bounds: tuple[float, float]) -> None:
+        least, most = bounds
         await self._clock.sleep(min(least * 2 ** min(feed.failures, 10), most))
         feed.failures += 1
 
@@ -248,4 +285,5 @@ def _missing(error: CellError) -> bool:
 
 
 def _who(feed: _Feed) -> dict[str, str]:
-    return {"sandbox": feed.sandbox_id, "container": feed.name, "group": feed.sink.group}
+    where = {"router": feed.sink.router} if feed.route else {"group": feed.sink.group}
+    return {"sandbox": feed.sandbox_id, "container": feed.name, **where}

@@ -106,6 +106,7 @@ def volumes(spec: ContainerSpec, directory: str, shared: Collection[str] = ()) -
             "source": f"{directory}/volumes/{mount.volume}",
             "options": ["rbind", "rprivate", "nosuid", "nodev", "ro" if mount.readonly else "rw"],
             **({"shared": mount.volume} if mount.volume in shared else {}),
+            **({"owned": True} if mount.owned else {}),
         }
         for mount in spec.mounts
     ]

@@ -28,6 +28,7 @@ from neargate.node.journal import Journal, Kept
 from neargate.node.logs import LogShipper
 from neargate.node.news import News
 from neargate.node.reports import Reports
+from neargate.node.route import Route
 from neargate.node.supervision import LOST, Supervision
 from neargate.oci.errors import ImageError
 from neargate.oci.images import Image
@@ -258,7 +259,7 @@ class Runner:
 
     async def _open_stream(self, container: ContainerSpec) -> None:
         sink = container.log
-        if sink is None:
+        if sink is None or sink.router:
             return
         account, region = self.spec.account, sink.region or self.spec.region
         try:
@@ -276,10 +277,14 @@ class Runner:
             raise CannotRun(str(error)) from None
 
     def _attach_logs(self, sandbox: Sandbox, container: ContainerSpec) -> None:
-        if container.log is not None:
-            spool = sandbox.spool(container.name)
+        sink = container.log
+        if sink is None:
+            return
+        spool = sandbox.spool(container.name)
+        route = Route(sandbox, container, sink, spool) if sink.router else None
+        if route is None:  # what a router has not taken when the sandbox ends, nobody ever will
             self._journal.note_spool(container.name, spool)
-            self._tools.logs.attach(self.spec.id, container, self.spec.account, self.spec.region, spool)
+        self._tools.logs.attach(self.spec.id, container, self.spec.account, self.spec.region, spool, route)
 
 
 def _refusal(reason: str) -> Failure:

@@ -56,6 +56,8 @@ class Slice:
     events: list[LogEvent]
     place: Place
     """Where the spool stands once these are kept."""
+    streams: list[int] = field(default_factory=list)
+    """Of each event the stream that it was written to, or its first line was."""
     more: bool = False
     """A limit was reached: there may be more to read at once."""
     pending: bool = False
@@ -65,11 +67,17 @@ class Slice:
 
 
 def read_spool(
-    spool: Path, place: Place, starts: Starts | None = None, flush: bool = False, limits: Limits | None = None
+    spool: Path,
+    place: Place,
+    starts: Starts | None = None,
+    flush: bool = False,
+    limits: Limits | None = None,
+    empty: bool = False,
 ) -> Slice:
     """The next events after a kept place; segments before it are deleted.
 
-    flush -- do not wait for more lines of the last event.
+    flush -- do not wait for more lines of the last event. empty -- an empty line is an event, too.
+    Without `starts`, a limit of as many events as were read before gives the same ones.
     """
     # Looked at first: with `end` there before the segments are read, nothing can come after them.
     ended = (spool / "end").exists()
@@ -80,10 +88,12 @@ def read_spool(
     segments = _delete_delivered(spool, segments, place.offset)
     if segments and place.offset < segments[0]:
         place = Place(segments[0])
-    reading = _Reading(place, starts, limits or Limits())
+    reading = _Reading(place, starts, limits or Limits(), empty)
     for frame in _frames(spool, segments, place.offset):
         if not reading.take(frame):
             return reading.slice(more=True)
+    if ended and reading.full():
+        return reading.slice(more=True)
     if ended:
         reading.close_lines()
     if ended or flush:
@@ -136,14 +146,16 @@ class _Joined:
     lines: list[str] = field(default_factory=list)
     size: int = 0
     upto: int = 0
+    stream: int = 0
 
 
 class _Reading:
     """One pass over frames. Of the `_complete` lines since the place's frame, `_done` need no more care."""
 
-    def __init__(self, place: Place, starts: Starts | None, limits: Limits) -> None:
+    def __init__(self, place: Place, starts: Starts | None, limits: Limits, empty: bool) -> None:
         self._starts = starts
         self._limits = limits
+        self._empty = empty
         self._from = place
         self._end = place.offset
         self._complete = 0
@@ -153,12 +165,13 @@ class _Reading:
         self._open: dict[int, _Open] = {}
         self._joined = _Joined()
         self._events: list[LogEvent] = []
+        self._streams: list[int] = []
         self._bytes = 0
         self._seen = 0
 
     def take(self, frame: Frame) -> bool:
         """False if a limit is reached; what is not taken is read again next time."""
-        if self._full() or (self._seen >= self._limits.bytes and self._place() != self._from):
+        if self.full() or (self._seen >= self._limits.bytes and self._place() != self._from):
             return False
         for stream in [s for s, o in self._open.items() if frame.offset >= o.offset + MAX_OPEN]:
             self._close(stream)
@@ -167,9 +180,9 @@ class _Reading:
         self._seen += len(frame.payload)
         self._end = frame.end
         for timestamp, line in self._lines(frame):
-            if self._full():
+            if self.full():
                 return False
-            self._line(timestamp, line)
+            self._line(timestamp, line, frame.stream)
         return True
 
     def close_lines(self) -> None:
@@ -182,14 +195,15 @@ class _Reading:
         joined = self._joined
         if joined.lines:
             # The awslogs driver keeps the newlines of joined lines, the last one included.
-            self._emit(joined.timestamp, ("\n".join(joined.lines) + "\n").encode())
+            self._emit(joined.timestamp, ("\n".join(joined.lines) + "\n").encode(), joined.stream)
             self._done = joined.upto
             self._joined = _Joined()
 
     def slice(self, more: bool = False, ended: bool = False) -> Slice:
         if not more and not self._open:
             self._clean.append((self._end, self._complete))
-        return Slice(self._events, self._place(), more, bool(self._joined.lines), ended)
+        joining = bool(self._joined.lines)
+        return Slice(self._events, self._place(), self._streams, more, joining, ended)
 
     def _place(self) -> Place:
         while len(self._clean) > 1 and self._clean[1][1] <= self._done:
@@ -197,7 +211,7 @@ class _Reading:
         offset, complete = self._clean[0]
         return Place(offset, self._done - complete)
 
-    def _full(self) -> bool:
+    def full(self) -> bool:
         return len(self._events) >= self._limits.events or self._bytes >= self._limits.bytes
 
     def _lines(self, frame: Frame) -> list[tuple[int, bytes]]:
@@ -221,15 +235,15 @@ class _Reading:
 
     def _close(self, stream: int) -> None:
         opened = self._open.pop(stream)
-        self._line(opened.timestamp, bytes(opened.data))
+        self._line(opened.timestamp, bytes(opened.data), stream)
 
-    def _line(self, timestamp: int, line: bytes) -> None:
+    def _line(self, timestamp: int, line: bytes, stream: int) -> None:
         self._complete += 1
         if self._complete <= self._skip:
             return
         if self._starts is None:
-            if line:  # the awslogs driver sends no empty events
-                self._emit(timestamp, line)
+            if line or self._empty:  # the awslogs driver sends no empty events
+                self._emit(timestamp, line, stream)
             self._done = self._complete
             return
         text = line.decode("utf-8", "replace")
@@ -238,14 +252,16 @@ class _Reading:
             self.finish_event()
             joined = self._joined
         if not joined.lines:
-            joined.timestamp = timestamp
+            joined.timestamp, joined.stream = timestamp, stream
         joined.lines.append(text)
         joined.size += len(line) + 1
         joined.upto = self._complete
 
-    def _emit(self, timestamp: int, message: bytes) -> None:
+    def _emit(self, timestamp: int, message: bytes, stream: int) -> None:
         self._bytes += len(message) + 26
-        self._events.extend(LogEvent(timestamp, text) for text in _texts(message))
+        texts = _texts(message)
+        self._events.extend(LogEvent(timestamp, text) for text in texts)
+        self._streams.extend(stream for _ in texts)
 
 
 def _texts(message: bytes) -> list[str]:

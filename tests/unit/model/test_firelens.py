@@ -173,7 +173,7 @@ def assembled(*containers: dict[str, Any]) -> dict[str, ContainerSpec]:
 
 def test_the_router_gets_its_file_and_socket_and_the_others_a_way_to_it() -> None:
     found = assembled(app(), router(memory=64), container("quiet"))
-    assert found["router"].mounts == (Mount(volume=VOLUME, target="/var/run"),)
+    assert found["router"].mounts == (Mount(volume=VOLUME, target="/var/run", owned=True),)
     ((path, text),) = found["router"].files
     assert path == "/fluent-bit/etc/fluent-bit.conf"
     assert "Mem_Buf_Limit 32MB" in text and "Match app-firelens*" in text and "quiet" not in text

@@ -101,6 +101,15 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def post(
+        self, sender: str, socket: tuple[str, str], data: bytes, *, fresh: bool, answered: bool
+    ) -> bytes:
+        """Send to a socket (scratch volume, name) at which a container listens: each sender on a connection
+        of its own, which is kept unless it is to be `fresh`. `answered` -- wait for what comes back, and
+        return its first bytes. Raise DriverError if the other side does not take it.
+        """
+        ...
+
     async def usage(self, container: str) -> Usage: ...
 
     async def storage(self) -> Storage:

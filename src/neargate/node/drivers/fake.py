@@ -16,7 +16,7 @@ import re
 import tempfile
 import time
 from asyncio import Event, get_running_loop
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -53,6 +53,8 @@ class FakeSandbox:
         """Names, in the order of their starts."""
         self.terminals: list[FakeTerminal] = []
         self.signals: list[tuple[str, int]] = []
+        self.router: Callable[[str, bytes, bool], Awaitable[bytes]] | None = None
+        """Takes what is sent to sockets: (sender, data, whether on a fresh connection) -> answer."""
         self.destroyed = False
         self._directory = directory
         self._states: dict[str, ContainerState] = {}
@@ -133,6 +135,14 @@ class FakeSandbox:
         terminal = FakeTerminal(argv, columns, rows)
         self.terminals.append(terminal)
         return terminal
+
+    async def post(
+        self, sender: str, socket: tuple[str, str], data: bytes, *, fresh: bool, answered: bool
+    ) -> bytes:
+        self._alive()
+        if self.router is None:
+            raise DriverError("the router's socket: no such file or directory")
+        return await self.router(sender, data, fresh)
 
     async def usage(self, container: str) -> Usage:
         return Usage(0.0, 0, 0, 1 if self._states[container].running else 0)

@@ -165,9 +165,11 @@ class Container:
             if "shared" in mount:
                 mount["source"] = self._mount_shared(mount.pop("shared"), user)
         for mount in request["volumes"]:
+            owned = mount.pop("owned", False)
             if not os.path.isdir(mount["source"]):
                 os.makedirs(mount["source"], mode=0o755)
-                os.chown(mount["source"], self._base, self._base)
+                owner = [int(process["user"][name]) if owned else 0 for name in ("uid", "gid")]
+                os.chown(mount["source"], *map(self._outside, owner))
                 if mount["destination"] in request["image_volumes"]:
                     self._fill(mount["source"], mount["destination"])
         self._make_cwd(process["cwd"])
@@ -184,6 +186,10 @@ class Container:
             shared.mount(volume, root, target, who, self._base, self.setup["user_namespace"])
             self._shared.append(target)
         return target
+
+    def _outside(self, number: int) -> int:
+        """What this machine calls a user or group of the container's (birth.mapped_namespaces)."""
+        return self._base + number if number < 65536 else number
 
     def _on_disk(self, path: str) -> str:
         """Where a path of the sandbox's directory really is; what another container's mount has is real."""

@@ -28,6 +28,7 @@ from neargate.node.shim.disk import Disk
 from neargate.node.shim.execs import Exec
 from neargate.node.shim.files import network_counters
 from neargate.node.shim.peers import Peer
+from neargate.node.shim.posts import Posts
 from neargate.node.shim.terminals import Terminals
 
 VERSION = 1
@@ -70,6 +71,7 @@ class Shim:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._peers: dict[int, Peer] = {}
         self.terminals = Terminals(self)
+        self.posts = Posts(self)
         self._held: set[int] = set()
         self._orphans: dict[int, int] = {}
         self._interface: Interface | None = None
@@ -228,6 +230,8 @@ class Shim:
                 self.terminals.answer(peer, request, done)
             case "destroy":
                 self._destroy()
+            case "post":
+                self.posts.answer(request, done)
                 done(None)
                 self._leave()
             case other:

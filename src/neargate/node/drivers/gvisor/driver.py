@@ -8,7 +8,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from neargate.model.sandbox import SandboxSpec
+from neargate.model.sandbox import SandboxSpec, has_router
 from neargate.node.drivers.base import DriverUnavailable
 from neargate.node.drivers.gvisor import runsc, verdict
 from neargate.node.drivers.gvisor.sandbox import GvisorSandbox, memory_of
@@ -95,7 +95,7 @@ class GvisorDriver(ShimDriver):
         memory = memory_of(spec)
         overhead = _SANDBOX_BYTES + _CONTAINER_BYTES * (1 + len(spec.containers))
         return {
-            "runtime": runsc.command(self._platform),
+            "runtime": runsc.command(self._platform, sockets=has_router(spec)),
             "memory": memory + overhead,
             "pids": spec.pids + _SANDBOX_THREADS,
             "sentry": {"root": str(self._pause_root), "memory": memory},

@@ -35,8 +35,13 @@ def check_tools() -> None:
         raise DriverUnavailable(f"gvisor tier: {BUSYBOX} is missing: apt-get install busybox-static")
 
 
-def command(platform: str) -> list[str]:
-    return [where("runsc") or "runsc", f"--platform={platform}", *_OPTIONS]
+def command(platform: str, *, sockets: bool = False) -> list[str]:
+    """sockets -- containers may make sockets that this machine can connect to, on files of the sandbox's own.
+    They connect to none of this machine's either way.
+    """
+    options = [option for option in _OPTIONS if not (sockets and option.startswith("--host-uds="))]
+    more = ["--host-uds=create"] if sockets else []
+    return [where("runsc") or "runsc", f"--platform={platform}", *options, *more]
 
 
 def version() -> str:
