@@ -235,6 +235,7 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
 async def _exec(house: House, nodes: Nodes) -> AsyncIterator[Sessions]:
     """Sessions of ECS Exec. They end before the node does, while their clients can still be told."""
     sessions = Sessions(house, nodes)
+    await sessions.end_earlier()
     async with _cancelled_at_exit() as group:
         group.create_task(sessions.run(), name="exec")
         yield sessions

@@ -1,4 +1,4 @@
-"""ECS Exec through a whole daemon with the fake driver: refusals, the data channel, what is kept of a session."""
+"""ECS Exec through a whole daemon with the fake driver: refusals, the channel, what is kept of a session."""
 
 import asyncio
 import contextlib

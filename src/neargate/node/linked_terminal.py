@@ -46,7 +46,7 @@ class LinkedTerminal:
             return b""
         data = b"".join(self._chunks)
         self._chunks.clear()
-        self._link.tell("taken", terminal=self._id, bytes=len(data))
+        self._link.tell("shown", terminal=self._id, bytes=len(data))
         return data
 
     async def write(self, data: bytes) -> None:

@@ -31,10 +31,13 @@ class Sessions:
         self._begun = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
+    async def end_earlier(self) -> None:
+        """Write down the ends that an earlier daemon could not. Before the door opens."""
+        await execs.end_all(self._house, "The daemon stopped.")
+
     async def run(self) -> NoReturn:
         """Own the sessions, and end those whose end is asked for. Ends all of them when cancelled."""
         head = self._house.store.head()
-        await execs.end_all(self._house, "The daemon stopped.")
         async with asyncio.TaskGroup() as group:
             self._group = group
             while True:

@@ -226,7 +226,7 @@ class Shim:
                 self._usage(request["container"], done)
             case "storage":
                 done(None, {"used": self.disk.used()} if self.disk else None)
-            case "attach" | "input" | "resize" | "taken" | "hangup":
+            case "attach" | "input" | "resize" | "shown" | "hangup":
                 self.terminals.answer(peer, request, done)
             case "destroy":
                 self._destroy()

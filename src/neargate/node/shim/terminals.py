@@ -5,11 +5,11 @@ asked for it. Root, whoever the container's user is. The messages, beside main.p
 
     -> {"op": "attach", "container", "argv", "columns", "rows", "terminal"}    answered once the command runs
     -> {"op": "input", "terminal", "data"}                                     answered once it has been taken
-    -> {"op": "resize", "terminal", "columns", "rows"}   {"op": "taken", "terminal", "bytes"}
+    -> {"op": "resize", "terminal", "columns", "rows"}   {"op": "shown", "terminal", "bytes"}
     -> {"op": "hangup", "terminal"}
     <- {"event": "output", "terminal", "data"}           <- {"event": "ended", "terminal", "exit_code"}
 
-Bytes are Base64. What is beyond WINDOW bytes of output waits until some are `taken`.
+Bytes are Base64. What is beyond WINDOW bytes of output waits until some are `shown`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Terminals:
                 return terminal.input(base64.b64decode(request["data"]), done)
             case "resize":
                 terminal.resize(request["columns"], request["rows"])
-            case "taken":
-                terminal.taken(request["bytes"])
+            case "shown":
+                terminal.shown(request["bytes"])
             case _:
                 terminal.hang_up()
         done(None)
@@ -212,7 +212,7 @@ class Terminal:
         if self._on_its_way >= WINDOW:
             self._watch()
 
-    def taken(self, count: int) -> None:
+    def shown(self, count: int) -> None:
         before = self._on_its_way
         self._on_its_way = max(0, before - count)
         if before >= WINDOW > self._on_its_way and self._master >= 0:

@@ -85,12 +85,15 @@ async def _change(house: House, id: str, change: Callable[[ExecSession], ExecSes
 
 
 async def end_all(house: House, ending: str) -> None:
-    """Sessions that an earlier daemon had when it ended: their commands ended with it."""
+    """Sessions that an earlier daemon had: their commands ended with it. One whose token was not used yet can
+    still begin.
+    """
     now = house.clock.now()
 
     def body(tx: Tx) -> None:
         for session in tx.all(EXEC_SESSION):
-            if session.started_at is not None and session.ended_at is None:
+            waits = bool(session.token_digest) and session.started_at is None
+            if session.ended_at is None and not (waits and now < session.token_expires_at):
                 tx.put(EXEC_SESSION, replace(session, ended_at=now, ending=ending, token_digest=""))
 
     await house.store.write(body)
