@@ -125,7 +125,7 @@ async def test_links_inside_lead_into_the_container_only(rig: Rig, tree: Path) -
 
 async def test_a_race_of_links_finds_no_way_out(rig: Rig, tree: Path) -> None:
     """While a task swaps a directory for a link to the host's root, others mount it, again and again."""
-    step = "rm -f /mnt/a; mkdir /mnt/a; touch /mnt/a/in; rm -r /mnt/a; ln -s ../../../../.. /mnt/a"
+    step = "rm -f /mnt/a; mkdir /mnt/a; touch /mnt/a/in; rm -r /mnt/a; ln -s ../../.. /mnt/a; sleep 0.05"
     swap = f"while :; do {step}; done"
     swapper = await opened(rig, tree, mounting("c", swap))
     outcomes = set()
@@ -230,6 +230,26 @@ async def test_a_volume_begins_as_what_the_image_has_there(rig: Rig) -> None:
     await ended(sandbox, "d", 60)
     assert lines(sandbox, "c") == "web:750\nkept\n"
     assert lines(sandbox, "d") == "kept\nnew\n"
+
+
+async def test_a_file_system_that_cannot_map_owners(rig: Rig, tmp_path: Path) -> None:
+    """One of the network, say (here an overlay): numbers are the tasks' own all the same."""
+    root = tmp_path / "mounted"
+    parts = [tmp_path / name for name in ("lower", "upper", "work")]
+    for path in (root, *parts):
+        path.mkdir()
+    options = "lowerdir={},upperdir={},workdir={}".format(*parts)
+    kernel.mount("overlay", str(root), "overlay", 0, options)
+    try:
+        await rig.reopen()
+        (root / "fs-9").mkdir()
+        script = "echo x > /mnt/x; chown web /mnt/x; stat -c %u /mnt/x"
+        assert await said(rig, root / "fs-9", script) == "1000\n"
+        assert (root / "fs-9/x").stat().st_uid == 1000
+        with pytest.raises(DriverError, match="cannot map owners"):
+            await opened(rig, root / "fs-9", mounting("c", "true"), **_as(5, 5))
+    finally:
+        kernel.umount(str(root))
 
 
 async def test_a_file_system_may_be_on_another_mount(rig: Rig, tmp_path: Path) -> None:

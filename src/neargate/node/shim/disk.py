@@ -29,8 +29,8 @@ _DETACH_SECONDS = 10.0
 
 
 class Disk:
-    def __init__(self, setup: dict[str, Any], seen: str) -> None:
-        """seen -- the sandbox's directory, where its containers' roots may reach it."""
+    def __init__(self, setup: dict[str, Any]) -> None:
+        seen = f"{setup['stage']}/s" if setup["uid_base"] else setup["directory"]
         self._id: str = setup["id"]
         self._template: str = setup["disk"]
         self._file = f"{setup['directory']}/{FILE}"

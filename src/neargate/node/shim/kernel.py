@@ -74,24 +74,33 @@ def mount_mapped(source: str | int, target: str, user_namespace: int) -> None:
     """Bind `source` (a path or a descriptor) to `target` with its owners shifted by the map of a user
     namespace; -1: as they are.
     """
+    tree = mapped_tree(source, user_namespace)
+    try:
+        attach(tree, target)
+    finally:
+        os.close(tree)
+
+
+def mapped_tree(source: str | int, user_namespace: int) -> int:
+    """A mount of `source` that is nowhere yet, for `attach`."""
     clone, at, name = _OPEN_TREE_CLONE | os.O_CLOEXEC, _AT_FDCWD, b""
     if isinstance(source, int):
         at, clone = source, clone | _AT_EMPTY_PATH
     else:
         name = source.encode()
-    tree = _check(_libc.syscall(_OPEN_TREE, at, ctypes.c_char_p(name), clone), target)
+    tree = _check(_libc.syscall(_OPEN_TREE, at, ctypes.c_char_p(name), clone), str(source))
+    if user_namespace < 0:
+        return tree
     try:
-        if user_namespace < 0:
-            attach(tree, target)
-            return
         attr = _MountAttr(_MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
         size = ctypes.c_size_t(ctypes.sizeof(attr))
         empty = ctypes.c_char_p(b"")
         result = _libc.syscall(_MOUNT_SETATTR, tree, empty, _AT_EMPTY_PATH, ctypes.byref(attr), size)
-        _check(result, f"{target}: owners cannot be mapped")
-        attach(tree, target)
-    finally:
+        _check(result, f"{source}: owners cannot be mapped")
+    except OSError:
         os.close(tree)
+        raise
+    return tree
 
 
 def become_subreaper() -> None:

@@ -80,8 +80,7 @@ class Shim:
         self._wake = -1
         self._quota_set = False
         self._done = False
-        seen = f"{setup['stage']}/s" if setup.get("uid_base") else setup["directory"]
-        self.disk = Disk(setup, seen) if setup.get("disk") else None
+        self.disk: Disk | None = None
         """What takes all that its containers write; None where that is done otherwise."""
 
     # -- set-up ----------------------------------------------------------------------------------------
@@ -91,7 +90,10 @@ class Shim:
         setup = self.setup
         birth.become_a_shim(setup)
         self._signals()
-        if self.disk:
+        if setup["uid_base"] and not all(map(shared.maps_owners, setup["shared"])):
+            setup["uid_base"] = 0  # with a user namespace, that volume's files would be nobody's
+        if setup["disk"]:
+            self.disk = Disk(setup)
             self.disk.begin()
         self.group.make()
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
@@ -228,10 +230,10 @@ class Shim:
                 done(None, {"used": self.disk.used()} if self.disk else None)
             case "attach" | "input" | "resize" | "shown" | "hangup":
                 self.terminals.answer(peer, request, done)
-            case "destroy":
-                self._destroy()
             case "post":
                 self.posts.answer(request, done)
+            case "destroy":
+                self._destroy()
                 done(None)
                 self._leave()
             case other:

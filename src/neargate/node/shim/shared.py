@@ -5,6 +5,7 @@ tasks' too, so hostile at any moment: every step is resolved by the kernel insid
 opened once is what is mounted, whatever its name means by then.
 """
 
+import errno
 import os
 from typing import Any
 
@@ -16,6 +17,23 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 class VolumeError(Exception):
     """The message is for a user."""
+
+
+def maps_owners(volume: dict[str, Any]) -> bool:
+    """Can its file system show owners by another number? (Those of the network cannot.)"""
+    try:
+        root = os.open(volume["tree"], _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True  # `opened` says what is wrong
+    namespace = birth.user_namespace("0 1 1", "0 1 1")
+    try:
+        os.close(kernel.mapped_tree(root, namespace))
+    except OSError:
+        return False
+    finally:
+        os.close(namespace)
+        os.close(root)
+    return True
 
 
 def opened(volume: dict[str, Any]) -> int:
@@ -85,6 +103,10 @@ def mount(
             own = birth.user_namespace(*maps)
         kernel.mount_mapped(root, target, own if own >= 0 else user_namespace if base else -1)
     except OSError as error:  # its directory has been removed meanwhile, say
+        if own >= 0 and error.errno == errno.EINVAL:
+            error = OSError(
+                errno.EINVAL, "its file system cannot map owners, as an access point's user needs"
+            )
         raise VolumeError(_refused(volume, error)) from None
     finally:
         if own >= 0:
