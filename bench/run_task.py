@@ -66,7 +66,10 @@ def prepare(daemon: RealDaemon, layout: Path) -> tuple[str, dict[str, Any]]:
     return definition, network
 
 
-def start_and_stop(daemon: RealDaemon, definition: str, network: dict[str, Any]) -> float:
+def start_and_stop(
+    daemon: RealDaemon, definition: str, network: dict[str, Any], pause: float = 0.002
+) -> float:
+    """Milliseconds from RunTask to RUNNING. pause -- seconds between two questions."""
     ecs = daemon.client("ecs")
     ecs.describe_clusters()  # the connection is open, as any long-lived client's is
     began = time.perf_counter()
@@ -78,7 +81,7 @@ def start_and_stop(daemon: RealDaemon, definition: str, network: dict[str, Any])
         if state["lastStatus"] == "RUNNING":
             break
         assert state["lastStatus"] != "STOPPED", state
-        time.sleep(0.002)
+        time.sleep(pause)
     took = (time.perf_counter() - began) * 1000
     ecs.stop_task(cluster="bench", task=task)
     eventually(
