@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -82,12 +82,34 @@ def _guest_kernel() -> Finding:
     )
 
 
+def _gvisor(place: Path) -> Finding:
+    """runsc, and what the daemon's try of it found (it keeps that for as long as kernel and runsc stay)."""
+    found = _tool("runsc", "runsc", needed=False)
+    try:
+        kept = json.loads((place / "gvisor/verdict.json").read_text())
+        platform, cause = str(kept["platform"]), str(kept["cause"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return found  # no daemon has tried yet
+    if not found.ok or platform:
+        return replace(found, detail=f"{found.detail}, platform {platform}" if found.ok else found.detail)
+    mend = f"remove {place}/gvisor/verdict.json and start the daemon to have it tried again"
+    return Finding("runsc", False, f"runs no sandbox here: {cause}", mend, needed=False)
+
+
 def _file_system(name: str) -> Finding:
     known = Path("/proc/filesystems").read_text().split()
     if name in known or subprocess.run(["modprobe", "-q", name]).returncode == 0:
         return Finding(f"file system {name}", True, "in the kernel")
     return Finding(
         f"file system {name}", False, "not in the kernel", f"load a kernel with CONFIG_{name.upper()}_FS"
+    )
+
+
+def _loop_devices() -> Finding:
+    if Path("/dev/loop-control").exists() or subprocess.run(["modprobe", "-q", "loop"]).returncode == 0:
+        return Finding("loop devices", True, "ephemeral storage is on them")
+    return Finding(
+        "loop devices", False, "/dev/loop-control missing", "load a kernel with CONFIG_BLK_DEV_LOOP"
     )
 
 
@@ -143,11 +165,13 @@ def findings(place: Path) -> list[Finding]:
         _root,
         _kernel,
         _runtime,
-        lambda: _tool("runsc", "runsc", needed=False),
+        lambda: _gvisor(place),
         lambda: _tool("qemu-system-x86_64", "qemu-system-x86", needed=False),
         _guest_kernel,
         _kvm,
         lambda: _tool("nft", "nftables"),
+        lambda: _tool("mkfs.ext4", "e2fsprogs", version="-V"),
+        _loop_devices,
         lambda: _tool("mkfs.erofs", "erofs-utils"),
         lambda: _tool("tini-static", "tini"),
         lambda: _file_system("erofs"),

@@ -243,7 +243,11 @@ class Runner:
 
     async def _pull(self, container: ContainerSpec) -> None:
         try:
-            await self._image_of(container)
+            image = await self._image_of(container)
+            taken = sum({other.digest: other.size for other in self._images.values()}.values())
+            if taken > self.spec.ephemeral_bytes:
+                told = f"no space left on device: with its {image.size} bytes the task's images are too large"
+                raise ImageError(f"failed to extract layers of {container.image}: {told}")
         except ImageError as error:
             self._journal.change_container(container.name, reason=error.stopped_reason)
             raise CannotRun(error.stopped_reason) from None

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from neargate.node import journal
 from neargate.node.drivers.fake import FakeImages
 from neargate.node.ending import stop_signal
 from neargate.oci.images import Image
+from neargate.oci.manifest import ImageConfig
 from tests.unit.node.rig import Node, by_name, container, eventually, sink, spec
 
 
@@ -38,6 +40,21 @@ async def test_an_image_that_cannot_be_pulled(tmp_path: Path) -> None:
         assert status.started_at is None and status.pull_started_at is not None
         await node.gone(one)
         assert node.images.holders == {}
+
+
+async def test_images_larger_than_the_storage_of_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Image("", "", tmp_path, 60, ImageConfig(), 0)
+    monkeypatch.setattr("neargate.node.drivers.fake._image", lambda digest: replace(made, digest=digest))
+    async with Node(tmp_path).up() as node:
+        fits = spec(container(), container("other"), ephemeral_bytes=100)  # of the same image
+        await node.run(fits)
+        one = spec(container(), container("other", image="another"), ephemeral_bytes=100)
+        status = await node.run(one, "STOPPED")
+        assert status.failure is not None and status.failure.code == "TaskFailedToStart"
+        assert status.failure.reason.startswith("CannotPullContainerError: failed to extract layers of ")
+        assert "no space left on device" in status.failure.reason
 
 
 async def test_a_container_that_cannot_be_started(tmp_path: Path) -> None:
