@@ -9,6 +9,7 @@ run=(
     runsc                            # the gVisor tier
     nftables iproute2                # NAT and isolation of the tasks' interfaces
     erofs-utils                      # images as read-only file systems
+    e2fsprogs                        # tasks' ephemeral storage
     tini                             # initProcessEnabled
     libseccomp2 golang-github-containers-common  # the default seccomp profile
     busybox-static skopeo curl jq ca-certificates # the quick start
