@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import os
 
 import pytest
 
 from neargate.node.drivers.base import DriverError, Sandbox, Terminal
 from tests.contracts.drivers.rig import Rig, eventually, only, shell
+from tests.contracts.drivers.test_environment import extents
 
 pytestmark = pytest.mark.root
 
@@ -181,8 +183,6 @@ async def test_it_does_not_outlive_the_daemon(rig: Rig) -> None:
     found = await rig.driver.adopt(spec, rig.directory_of(spec))
     assert found is not None and found.states["c"].running
     await counted(found, "[t]rap", 0)
-    files = list((rig.directory_of(spec) / "c" / "c").glob("tty*"))
-    assert files == []
 
 
 async def test_several_at_once(rig: Rig) -> None:
@@ -192,3 +192,14 @@ async def test_several_at_once(rig: Rig) -> None:
     )
     assert [await rest(t) for t in terminals] == [f"n{n}\r\n".encode() for n in range(5)]
     assert [t.exit_code for t in terminals] == list(range(5))
+
+
+async def test_its_environment_is_in_no_file(rig: Rig) -> None:
+    value = "secret-of-a-terminal"
+    sandbox = await rig.run(shell("c", "exec sleep 600", environment=(("VALUE", value),)))
+    terminal = await sandbox.attach("c", ("sh",), 80, 24)
+    await terminal.write(b"echo has ${#VALUE}\r")
+    await until(terminal, b"has 20")
+    os.sync()
+    assert [path for path in rig.directory.rglob("*") if value.encode() in b"".join(extents(path))] == []
+    terminal.close()

@@ -26,7 +26,8 @@ class Exec:
         self, shim: Shim, container: Container, request: dict[str, Any], done: Callable[..., None]
     ) -> None:
         self._shim, self._container, self._request, self._done = shim, container, request, done
-        self._base = f"{container.directory}/exec{request['id']}-{os.urandom(4).hex()}"
+        # in memory (birth.py): the environment may hold secrets
+        self._base = f"{shim.setup['directory']}/rt/exec{request['id']}-{os.urandom(4).hex()}"
         self._output = b""
         self._timed_out = False
         self._pid = 0

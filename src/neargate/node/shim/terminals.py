@@ -93,7 +93,9 @@ class Terminal:
         self.id = str(request["terminal"])
         self.peer = peer
         self._shim, self._container, self._request = shim, container, request
-        self._base = f"{container.directory}/tty{os.urandom(6).hex()}"
+        # in memory (birth.py): the environment may hold secrets
+        self._state = f"{shim.setup['directory']}/rt"
+        self._base = f"{self._state}/tty{os.urandom(6).hex()}"
         self._console: socket.socket | None = None
         self._directory = -1
         self._master = -1
@@ -110,7 +112,7 @@ class Terminal:
 
     def start(self, done: Done) -> None:
         files.write(f"{self._base}.json", json.dumps(self._process()), 0o600)
-        self._directory = os.open(self._container.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = os.open(self._state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # a socket's path has 108 characters at most
         path = f"/proc/{os.getpid()}/fd/{self._directory}/{os.path.basename(self._base)}.sock"
         self._console = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
