@@ -153,11 +153,13 @@ async def _node(
             for answers, listener in zip(both, listeners, strict=True):
                 group.create_task(_serve_tasks(agent, answers, settings, listener), name="task-endpoint")
         group.create_task(agent.run(), name="agent")
-        group.create_task(Loops(house).run(), name="loops")
-        group.create_task(expire_forever(house), name="log-expiry")
-        group.create_task(collect_forever(house), name="registry-collect")
-        group.create_task(sweep_forever(house), name="efs-sweep")
-        group.create_task(s3.sweep(house), name="object-sweep")
+        chores = {
+            "log-expiry": lambda: expire_forever(house),
+            "registry-collect": lambda: collect_forever(house),
+            "efs-sweep": lambda: sweep_forever(house),
+            "object-sweep": lambda: s3.sweep(house),
+        }
+        group.create_task(Loops(house, chores).run(), name="loops")
         yield driver, app
 
 

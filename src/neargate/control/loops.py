@@ -1,10 +1,13 @@
-"""All control loops, owned together: `main` runs this. A loop that fails is logged and started anew.
+"""All control loops, owned together: `main` runs this. A loop that fails is logged and started anew; so are
+the chores of services (expiry, collection), which main hands in.
 
 A loop begins by reading everything, so starting it anew loses nothing.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from neargate.control.parts import Parts
@@ -25,24 +28,30 @@ class Loop(Protocol):
 
 
 class Loops:
-    def __init__(self, parts: Parts) -> None:
+    def __init__(
+        self, parts: Parts, chores: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({})
+    ) -> None:
+        """chores -- what else runs for ever, by name."""
         self._parts = parts
+        self._chores = chores
         self.loops: tuple[Loop, ...] = (Placement(parts), Tasks(parts), Retention(parts))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for loop in self.loops:
-                group.create_task(self._keep(loop), name=loop.name)
+                group.create_task(self._keep(loop.name, loop.run), name=loop.name)
+            for name, chore in self._chores.items():
+                group.create_task(self._keep(name, chore), name=name)
 
-    async def _keep(self, loop: Loop) -> None:
+    async def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a loop for ever; pause longer after each failure, shortly again once it ran for a while."""
         pause = _FIRST_PAUSE
         while True:
             began = self._parts.clock.now()
             try:
-                await loop.run()
+                await run()
             except Exception:
-                log.exception("the %s loop failed; it starts anew", loop.name, extra={"pause": pause})
+                log.exception("the %s loop failed; it starts anew", name, extra={"pause": pause})
             if self._parts.clock.now() - began > _LONGEST_PAUSE:
                 pause = _FIRST_PAUSE
             await self._parts.clock.sleep(pause)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from neargate import __version__
 from neargate.kit.errors import ApiError
+from neargate.model import lifecycle
 from neargate.model.record import Record
 from neargate.services.call import House
 from neargate.state import catalog
@@ -49,20 +50,13 @@ async def status(house: House) -> dict[str, Any]:
 
 async def stop_everything(house: House, reason: str, within: float) -> None:
     """Ask every task to stop; wait until the node has let go of all. Raise TimeoutError after `within` s."""
+    now = house.clock.now()
 
     def ask(tx: Tx) -> None:
         for task in tx.find(catalog.TASK, "open", "yes"):
-            if task.desired_status != "STOPPED":
-                tx.put(
-                    catalog.TASK,
-                    replace(
-                        task,
-                        desired_status="STOPPED",
-                        stop_code=task.stop_code or "UserInitiated",
-                        stopped_reason=task.stopped_reason or reason,
-                        version=task.version + 1,
-                    ),
-                )
+            stopped = lifecycle.request_stop(task, "UserInitiated", reason, now)
+            if stopped is not task:
+                tx.put(catalog.TASK, stopped)
 
     await house.store.write(ask)
     async with asyncio.timeout(within):

@@ -149,3 +149,26 @@ async def test_the_default_network_is_made_once_and_keeps_its_range(tmp_path: Pa
         other = Settings(data_dir=tmp_path, vpc_cidr="10.9.0.0/16")
         with pytest.raises(SettingsError, match=r"was made with 172\.31\.0\.0/16: set NEARGATE_VPC_CIDR to"):
             await ensure_default_network(parts.store, SCOPE, other, parts.ids)
+
+
+async def test_a_chore_that_fails_is_started_anew(tmp_path: Path) -> None:
+    again = asyncio.Event()
+    runs = 0
+
+    async def chore() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise RuntimeError("a mistake of ours")
+        again.set()
+        await asyncio.Event().wait()
+
+    async with house(tmp_path) as parts:
+        loops = asyncio.create_task(Loops(parts, {"chore": chore}).run())
+        async with asyncio.timeout(10):
+            while not again.is_set():
+                parts.clock.advance(1.0)
+                await asyncio.sleep(0.001)
+        loops.cancel()
+        await asyncio.gather(loops, return_exceptions=True)
+    assert runs == 2
