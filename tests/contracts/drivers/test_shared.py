@@ -187,7 +187,6 @@ async def test_a_container_of_another_user_is_the_access_points_too(rig: Rig, tr
     assert ((tree / "f").stat().st_uid, (tree / "f").stat().st_gid) == (5000, 6000)
 
 
-@only("process", why="gVisor's kernel has users of its own")
 async def test_other_users_of_that_container_make_nothing_there(rig: Rig, tree: Path) -> None:
     """Never a file of an owner that the access point does not allow."""
     os.chown(tree, 5000, 6000)
@@ -197,6 +196,12 @@ async def test_other_users_of_that_container_make_nothing_there(rig: Rig, tree: 
     result = await sandbox.exec("c", ("sh", "-c", script), 30)
     assert result.output.endswith(b"refused\n")
     assert list(tree.iterdir()) == []
+
+
+@only("gvisor", why="the kernel's own maps take any user")
+async def test_an_access_point_needs_root_in_gvisor(rig: Rig, tree: Path) -> None:
+    with pytest.raises(DriverError, match="this tier needs the container's to be root"):
+        await opened(rig, tree, mounting("c", "true", user="web"), **_as(5000, 6000))
 
 
 async def test_volumes_from_takes_over_what_another_mounts(rig: Rig, tree: Path) -> None:

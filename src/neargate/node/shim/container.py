@@ -44,6 +44,8 @@ class Writer(Protocol):
 class Container:
     exec_pid_option = "--pid-file"
     """Has the runtime write down which process an exec runs, as `kill_exec` takes it."""
+    any_user_is_mapped = True
+    """A user other than root can be that of a volume which has one of its own."""
 
     def __init__(self, setup: dict[str, Any], name: str) -> None:
         self.name = name
@@ -182,6 +184,8 @@ class Container:
         if target not in self._shared:
             volume = next(v for v in self.setup["shared"] if v["volume"] == name)
             root = self.setup["shared_roots"][name]
+            if volume.get("user") and user["uid"] and not self.any_user_is_mapped:
+                raise StartError(f"volume {name}: with its user this tier needs the container's to be root")
             who = user["uid"], user["gid"]
             shared.mount(volume, root, target, who, self._base, self.setup["user_namespace"])
             self._shared.append(target)

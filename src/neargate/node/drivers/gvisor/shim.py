@@ -36,6 +36,7 @@ _KIND = "io.kubernetes.cri.container-type"
 
 class SentryContainer(Container):
     exec_pid_option = "--internal-pid-file"
+    any_user_is_mapped = False  # the file server makes all files as root, and gives them away then
 
     def __init__(self, setup: dict[str, Any], name: str, shim: "SentryShim") -> None:
         super().__init__(setup, name)
