@@ -20,17 +20,29 @@ for module in list(sys.modules.values()):
 """
 _MODULES = Path("/opt/modules")
 _PROGRAM = "program.py"
+PYTHON = Path(sys.executable).resolve()
+ENTRYPOINT = (str(PYTHON), "-S", "-B", f"/{_PROGRAM}")
+ENVIRONMENT = ("PATH=/bin", f"PYTHONHOME={sys.base_prefix}", f"PYTHONPATH={_MODULES}")
 
 
 def python_image(dest: Path, program: Path) -> Path:
     """An OCI layout, tag `latest`: busybox, the program as entry point, and the modules that it imports."""
-    python = Path(sys.executable).resolve()
-    config = {
-        "Entrypoint": [str(python), "-S", "-B", f"/{_PROGRAM}"],
-        "Env": ["PATH=/bin", f"PYTHONHOME={sys.base_prefix}", f"PYTHONPATH={_MODULES}"],
-    }
-    layers = [busybox_layer({_PROGRAM: program.read_bytes()}), _layer(python, program)]
-    return write_layout(dest, layers, config, level=1)
+    config = {"Entrypoint": ENTRYPOINT, "Env": ENVIRONMENT}
+    return write_layout(dest, _layers(program), config, level=1)
+
+
+def python_erofs(directory: Path, program: Path) -> Path:
+    """The same as an EROFS file, for drivers without a registry."""
+    for layer in _layers(program):
+        with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+            tar.extractall(directory / "tree", filter="tar")
+    path = directory / "python.erofs"
+    subprocess.run(["mkfs.erofs", str(path), str(directory / "tree")], check=True, capture_output=True)
+    return path
+
+
+def _layers(program: Path) -> list[bytes]:
+    return [busybox_layer({_PROGRAM: program.read_bytes()}), _layer(PYTHON, program)]
 
 
 def _layer(python: Path, program: Path) -> bytes:
