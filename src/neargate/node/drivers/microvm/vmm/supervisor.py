@@ -271,7 +271,7 @@ class Supervisor(Shim):
             case "attach":
                 self._relay.attached(peer, request["terminal"])
                 self._ask(peer, request)
-            case "resize" | "taken" | "hangup":  # nobody waits for an answer
+            case "resize" | "shown" | "hangup":  # nobody waits for an answer
                 self._say(request)
             case "destroy":
                 self._destroy()
