@@ -127,6 +127,13 @@ def test_the_answer(tasks: Tasks) -> None:
     assert agents[0]["lastStartedAt"] == tasks.describe(task)["startedAt"]
 
 
+def test_the_channel_is_where_the_caller_reached_the_door(tasks: Tasks) -> None:
+    named = tasks.door.endpoint.replace("127.0.0.1", "localhost")
+    ecs = tasks.door.client("ecs", endpoint_url=named)
+    answer = ecs.execute_command(cluster="c", task=tasks.run(), command="sh", interactive=True)
+    assert answer["session"]["streamUrl"].startswith(named.replace("http:", "ws:") + "/v1/data-channel/")
+
+
 def test_refusals(tasks: Tasks) -> None:
     task, plain, two = tasks.run(), tasks.run(enabled=False), tasks.run(of="two")
     assert "managedAgents" not in tasks.describe(plain)["containers"][0]

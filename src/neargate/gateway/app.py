@@ -107,6 +107,7 @@ class App:
             request_id,
             source_ip,
             verified.credential.session,
+            request.headers.get("host", ""),
         )
         return await self._dispatcher.run(room, request, call)
 

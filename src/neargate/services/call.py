@@ -61,6 +61,8 @@ class Call:
     source_ip: str = ""
     session: Session | None = None
     """Of a caller with temporary credentials."""
+    host: str = ""
+    """By which name the caller reached the door, port included."""
 
     @property
     def store(self) -> Store:

@@ -3,6 +3,8 @@
 Used by services/ecs and services/ssm, which both open them.
 """
 
+import re
+
 from msgspec.structs import replace
 
 from neargate.kit.ids import Ids
@@ -10,6 +12,8 @@ from neargate.model import exec_session
 from neargate.model.exec_session import ExecSession
 from neargate.state.catalog import EXEC_SESSION
 from neargate.state.store import Tx
+
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
 
 def opened(tx: Tx, ids: Ids, session: ExecSession, now: float) -> tuple[ExecSession, str]:
@@ -23,6 +27,8 @@ def opened(tx: Tx, ids: Ids, session: ExecSession, now: float) -> tuple[ExecSess
     return tx.put(EXEC_SESSION, kept), token
 
 
-def stream_url(endpoint: str, id: str) -> str:
-    """Where the door has the session's data channel."""
-    return f"ws{endpoint.removeprefix('http')}/v1/data-channel/{id}?role=publish_subscribe"
+def stream_url(endpoint: str, host: str, id: str) -> str:
+    """Where the door has the session's data channel, by the name under which the caller reached it."""
+    scheme, _, own = endpoint.partition("://")
+    where = host if _HOST.fullmatch(host) else own
+    return f"ws{scheme.removeprefix('http')}://{where}/v1/data-channel/{id}?role=publish_subscribe"

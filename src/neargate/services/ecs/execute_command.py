@@ -52,7 +52,7 @@ async def execute_command(call: Call, params: Params) -> Result:
             "interactive": True,
             "session": {
                 "sessionId": kept.id,
-                "streamUrl": exec_sessions.stream_url(call.house.endpoint, kept.id),
+                "streamUrl": exec_sessions.stream_url(call.house.endpoint, call.host, kept.id),
                 "tokenValue": token,
             },
             "taskArn": task.arn,

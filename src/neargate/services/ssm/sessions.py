@@ -82,7 +82,7 @@ def _target(tx: Tx, call: Call, target: str) -> tuple[Task, Container]:
 
 def _opened(tx: Tx, call: Call, session: ExecSession) -> Result:
     kept, token = exec_sessions.opened(tx, call.ids, session, call.now())
-    url = exec_sessions.stream_url(call.house.endpoint, kept.id)
+    url = exec_sessions.stream_url(call.house.endpoint, call.host, kept.id)
     return {"SessionId": kept.id, "TokenValue": token, "StreamUrl": url}
 
 
@@ -132,16 +132,23 @@ async def describe_sessions(call: Call, params: Params) -> Result:
     found = await call.store.read(
         lambda tx: tx.find(EXEC_SESSION, "account", state, after=after, limit=limit + 1)
     )
-    answer: Result = {"Sessions": [_shown(session) for session in found[:limit]]}
+    answer: Result = {"Sessions": [_shown(session, call.now()) for session in found[:limit]]}
     return answer | ({"NextToken": names.token(found[limit - 1].id)} if len(found) > limit else {})
 
 
-def _shown(session: ExecSession) -> dict[str, Any]:
-    ended = session.ended_at is not None
+def _status(session: ExecSession, now: float) -> str:
+    if session.ended_at is not None:
+        return "Terminated"
+    if session.started_at is not None:
+        return "Connected"
+    return "Connecting" if now < session.token_expires_at else "Failed"  # nobody ever came
+
+
+def _shown(session: ExecSession, now: float) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "SessionId": session.id,
         "Target": session.target,
-        "Status": "Terminated" if ended else ("Connected" if session.started_at else "Connecting"),
+        "Status": _status(session, now),
         "StartDate": session.started_at or session.created_at,
         "DocumentName": _SHELL_DOCUMENT if session.kind == exec_session.SHELL else _DOCUMENT,
         "Owner": session.principal_arn,
@@ -151,4 +158,4 @@ def _shown(session: ExecSession) -> dict[str, Any]:
         shown["Details"] = shown["Details"] or f"exit code {session.exit_code}"
     if session.reason:
         shown["Reason"] = session.reason
-    return shown | ({"EndDate": session.ended_at} if ended else {})
+    return shown | ({"EndDate": session.ended_at} if session.ended_at is not None else {})
