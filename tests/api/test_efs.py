@@ -133,6 +133,19 @@ def test_the_size_is_what_was_written(door: Door, efs: Any) -> None:
     assert again == size  # measured a moment ago
 
 
+def test_a_size_that_takes_long_is_told_another_time(
+    door: Door, efs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = efs.create_file_system(CreationToken="t")["FileSystemId"]
+    (tree(door, id) / "file").write_bytes(b"x" * 1_000_000)
+    with monkeypatch.context() as patched:
+        patched.setattr("neargate.services.efs.file_systems._MEASURE_SECONDS", 0.0)
+        size = efs.describe_file_systems(FileSystemId=id)["FileSystems"][0]["SizeInBytes"]
+        assert size["Value"] == 6144 and "Timestamp" not in size
+    size = efs.describe_file_systems(FileSystemId=id)["FileSystems"][0]["SizeInBytes"]
+    assert size["Value"] >= 1_000_000
+
+
 def test_mount_targets(door: Door, efs: Any) -> None:
     id = efs.create_file_system(CreationToken="t")["FileSystemId"]
     first, second = subnets(door)[:2]

@@ -4,6 +4,7 @@ A file system's directory is made before its record and discarded after it, so n
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY = 30.0
 _MEASURE_EVERY = 60.0
 _MEASURE_SECONDS = 2.0
+"""How long a caller waits for sizes; those not known by then are measured the next time."""
 _MEASURING = 4
 """How many directories are walked at a time."""
 _EMPTY = 6144
@@ -135,23 +137,24 @@ async def describe_file_systems(call: Call, params: Params) -> Result:
 
 
 async def measured(call: Call, systems: list[FileSystem]) -> dict[str, Measured]:
-    """Sizes, walked through again where they are old. One that takes long keeps its old size."""
+    """Sizes, walked through again where they are old. What takes long keeps its old one."""
     now, gate = call.now(), asyncio.Semaphore(_MEASURING)
     known = await call.store.read(lambda tx: {fs.id: tx.get(EFS_SIZE, fs.id) for fs in systems})
     sizes = {id: size for id, size in known.items() if size is not None}
 
     async def measure(fs: FileSystem) -> None:
         async with gate:
-            size = await call.house.file_trees.measure(fs.id, _MEASURE_SECONDS)
+            size = await call.house.file_trees.measure(fs.id)
         if size is not None:
             made = Measured(account=fs.account, region=fs.region, file_system=fs.id, size=size, at=now)
             sizes[fs.id] = made
 
     old = [fs for fs in systems if fs.id not in sizes or now - sizes[fs.id].at >= _MEASURE_EVERY]
-    async with asyncio.TaskGroup() as group:
-        for fs in old:
-            group.create_task(measure(fs))
-    fresh = [sizes[fs.id] for fs in old if fs.id in sizes]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_MEASURE_SECONDS), asyncio.TaskGroup() as group:
+            for fs in old:
+                group.create_task(measure(fs))
+    fresh = [sizes[fs.id] for fs in old if fs.id in sizes and sizes[fs.id].at == now]
     if fresh:
         await call.store.write(lambda tx: _keep(tx, fresh))
     return sizes
