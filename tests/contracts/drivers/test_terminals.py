@@ -7,7 +7,7 @@ import os
 import pytest
 
 from neargate.node.drivers.base import DriverError, Sandbox, Terminal
-from tests.contracts.drivers.rig import Rig, eventually, only, shell
+from tests.contracts.drivers.rig import Rig, eventually, shell
 from tests.contracts.drivers.test_environment import extents
 
 pytestmark = pytest.mark.root
@@ -173,7 +173,6 @@ async def test_the_sandboxs_end_ends_it(rig: Rig) -> None:
     await rest(terminal)
 
 
-@only("process", "gvisor", why="a guest's terminals are seen by its supervisor")
 async def test_it_does_not_outlive_the_daemon(rig: Rig) -> None:
     sandbox = await rig.run(shell("c", "exec sleep 600"))
     terminal = await sandbox.attach("c", ("sh", "-c", "trap '' HUP; while :; do sleep 0.1; done"), 80, 24)
