@@ -96,6 +96,7 @@ class Guest(Shim):
     def prepare(self) -> None:
         """All that can be made before it is known which sandbox this is."""
         self._signals()
+        identity.links_up()
         self.group.make()
         self._mount_scratch()
         self.setup |= {"uid_base": 0, "runtime": list(RUNTIME), "user_namespace": -1, "stage": ""}

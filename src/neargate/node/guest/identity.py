@@ -26,7 +26,6 @@ def take(born: dict[str, Any]) -> None:
     setup = born["setup"]
     socket.sethostname(setup["hostname"])
     files.write(MACHINE_ID, f"{setup['id']}\n")
-    files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     if setup["interface"]:
         _address(setup["interface"])
 
@@ -42,14 +41,25 @@ def _reseed(entropy: bytes) -> None:
         os.close(fd)
 
 
-def _address(interface: dict[str, str]) -> None:
+def links_up() -> None:
+    """What of the network is the same in every clone. (Version 6 of IP has no addresses here, and would only
+    look for neighbours.)"""
+    files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+    files.write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1")
     netlink = nl.RtNetlink()
     try:
         netlink.up(1)
+        netlink.up(netlink.find("eth0"))
+    finally:
+        netlink.close()
+
+
+def _address(interface: dict[str, str]) -> None:
+    netlink = nl.RtNetlink()
+    try:
         index = netlink.find("eth0")
         mac = nl.attribute(nl.IFLA_ADDRESS, bytes.fromhex(interface["mac"].replace(":", "")))
         netlink.request(nl.RTM_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, index, 0, 0) + mac)
-        netlink.up(index)
         netlink.add_address(index, interface["address"])
         netlink.add_route(interface["gateway"], index)
         netlink.add_route(None, index, interface["gateway"])

@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import Any
 
 from neargate.kit import kvm
-from neargate.model.sandbox import SandboxSpec
+from neargate.model.sandbox import VOLUME_FAILED, SandboxSpec
 from neargate.node import ocispec
-from neargate.node.drivers.base import DriverUnavailable
+from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.microvm import guest_image, verdict
 from neargate.node.drivers.microvm.guest_image import GuestImage
 from neargate.node.drivers.microvm.ready import ReadyClones
 from neargate.node.drivers.microvm.sandbox import MicrovmSandbox
-from neargate.node.drivers.microvm.templates import Templates, size_of, uid_of
+from neargate.node.drivers.microvm.templates import Templates, prune, size_of, uid_of
 from neargate.node.linked import LinkedSandbox
 from neargate.node.shimmed import ShimDriver, disks
 from neargate.node.shimmed.zygote import ZygoteGone
@@ -56,12 +56,13 @@ class MicrovmDriver(ShimDriver):
     def check_tools(self) -> None:
         if not _TUN.exists():
             raise DriverUnavailable(f"microvm tier: this machine has no {_TUN}")
-
-    async def choose(self) -> None:
-        key = await asyncio.to_thread(guest_image.fingerprint)
-        known = await asyncio.to_thread(verdict.read, self._verdict, key)
+        known = verdict.read(self._verdict, guest_image.fingerprint())
         if known and self._wish == "kvm":  # before anything that takes time
             raise DriverUnavailable(f"microvm tier: KVM boots no guest here: {known}")
+
+    async def choose(self) -> None:
+        key = guest_image.fingerprint()
+        known = verdict.read(self._verdict, key)
         self._image = await asyncio.to_thread(guest_image.prepare, self._cache / "guests")
         if known is None and self._wish != "tcg":
             known = await asyncio.to_thread(kvm.failure) or await self._boot_failure(self._image)
@@ -72,8 +73,8 @@ class MicrovmDriver(ShimDriver):
         if cause:
             log.warning("microVMs are emulated in software, and slow: KVM boots no guest here: %s", cause)
         self._use("tcg" if cause or self._wish == "tcg" else "kvm", self._image)
-        if self._templates:
-            await asyncio.to_thread(self._templates.prune)
+        for name in ("guests", "templates"):
+            await asyncio.to_thread(prune, self._cache / name)
 
     def _use(self, accelerator: str, image: GuestImage) -> None:
         vmm_root = self._root / "images" / f"vmm-{image.key}"
@@ -95,6 +96,10 @@ class MicrovmDriver(ShimDriver):
     # -- sandboxes -------------------------------------------------------------------------------------
 
     async def open(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
+        if spec.shared_volumes:
+            raise DriverError(
+                f"{VOLUME_FAILED}the microvm tier has no way to them yet: demand gvisor or process"
+            )
         template = await self.template(spec)
         own_size = spec.ephemeral_bytes != disks.DEFAULT_BYTES
         scratch = str((await self._disks.of(spec.ephemeral_bytes)).resolve()) if own_size else ""

@@ -124,14 +124,6 @@ class Templates:
             shutil.rmtree(new, ignore_errors=True)
         log.info("template of %s made in %.1f s", what, time.monotonic() - started)
 
-    def prune(self) -> None:
-        """Remove what nobody has used for long. (Running machines have their memory already.)"""
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in self._root.iterdir():
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
-                    shutil.rmtree(path)
-
     async def close(self) -> None:
         tasks = [task for task in self._making.values() if not task.done()]
         for task in tasks:
@@ -158,6 +150,15 @@ def _rehearsal() -> dict[str, Any]:
     start |= {"slot": REHEARSAL_SLOT, "user": "", "volumes": [], "image_volumes": [], "volumes_from": []}
     start |= {"interactive": False, "log": {"max_buffer_bytes": 1 << 20, "blocking": False}}
     return {"setup": setup, "start": start}
+
+
+def prune(directory: Path) -> None:
+    """Remove templates, or guest images, that nobody has used for long. (Machines have theirs in memory.)"""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in directory.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(path)
 
 
 async def _line(connection: socket.socket) -> dict[str, Any]:

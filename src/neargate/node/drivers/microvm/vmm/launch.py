@@ -119,7 +119,7 @@ def hear(vm: Vm, event: str, seconds: float) -> dict[str, Any]:
                 if message.get("event") == event:
                     return message
     text = console.decode(errors="replace").strip()
-    raise LaunchError(f"the guest has said nothing for {seconds:.0f} s: {text}")
+    raise LaunchError(f"the guest has said nothing for {seconds:.0f} s{': ' if text else ''}{text}")
 
 
 def rehearse(vm: Vm, template: dict[str, Any], seconds: float) -> None:
