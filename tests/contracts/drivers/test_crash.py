@@ -51,9 +51,10 @@ asyncio.run(main())
 
 
 MOMENTS = [("process", 0.4, seed) for seed in range(6)] + [("gvisor", 1.5, seed) for seed in range(3)]
+MACHINES = [pytest.param("microvm", 4.0, seed, marks=pytest.mark.microvm) for seed in range(3)]
 
 
-@pytest.mark.parametrize(("tier", "longest", "seed"), MOMENTS)
+@pytest.mark.parametrize(("tier", "longest", "seed"), [*MOMENTS, *MACHINES])
 async def test_killed_at_any_moment(
     tmp_path: Path, image_path: Path, tier: str, longest: float, seed: int
 ) -> None:
@@ -92,7 +93,7 @@ async def _find_again(rig: Rig) -> None:
         await eventually(partial(_b_has_ended, sandbox), "b has ended")
         assert "b" not in sandbox.states or sandbox.states["b"].exit_code == 9
         assert "a" not in sandbox.states or sandbox.states["a"].running
-    if rig.tier == "gvisor":
+    if rig.tier in ("gvisor", "microvm"):
         await eventually(lambda: populated(rig.instance) == set(found), "no process but of known sandboxes")
         return
     running = sum("a" in s.states for s in found.values())

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _GUEST_MIB, _STEP_MIB = 96, 256
 _BOOT_SECONDS = {"kvm": 8, "tcg": 300}
 """An emulated guest may be slow; on some machines one on KVM hangs."""
-_KEPT_SECONDS = 30 * 86400
+_KEPT_SECONDS, _DRAFT_SECONDS = 30 * 86400, 3600
 _UID = 3 << 30
 """First user id of machines: beyond those of the process tier's users."""
 
@@ -157,7 +157,8 @@ def prune(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path in directory.iterdir():
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+            draft = path.name.startswith(".")  # of a daemon that was killed
+            if time.time() - path.stat().st_mtime > (_DRAFT_SECONDS if draft else _KEPT_SECONDS):
                 shutil.rmtree(path)
 
 

@@ -100,12 +100,17 @@ def send(vm: Vm, message: dict[str, Any]) -> None:
     vm.port.sendall(frames.json_frame(message))
 
 
-def hear(vm: Vm, event: str, seconds: float) -> dict[str, Any]:
-    """Wait for the guest's `event`. Raise LaunchError or FrameError."""
+def hear(vm: Vm, event: str, seconds: float, asker: int | None = None) -> dict[str, Any]:
+    """Wait for the guest's `event`. Raise LaunchError or FrameError.
+
+    asker -- the connection of whoever waits for this, who may go meanwhile; it says nothing more.
+    """
     reader, deadline, console = frames.Reader(FRAME), time.monotonic() + seconds, b""
     port = vm.port.fileno()
     while time.monotonic() < deadline:
-        for fd in select.select([port, vm.output], [], [], 1)[0]:
+        for fd in select.select([port, vm.output, *([] if asker is None else [asker])], [], [], 1)[0]:
+            if fd == asker:
+                raise LaunchError("whoever wanted it has gone")
             data = os.read(fd, _READ)
             if fd == vm.output:
                 console = (console + data)[-2000:]
@@ -122,12 +127,12 @@ def hear(vm: Vm, event: str, seconds: float) -> dict[str, Any]:
     raise LaunchError(f"the guest has said nothing for {seconds:.0f} s{': ' if text else ''}{text}")
 
 
-def rehearse(vm: Vm, template: dict[str, Any], seconds: float) -> None:
+def rehearse(vm: Vm, template: dict[str, Any], seconds: float, asker: int | None = None) -> None:
     """Have the guest run a container and forget it. Raise LaunchError, OSError, QmpError or FrameError."""
     put_image(vm, machine.REHEARSAL_SLOT, template["rehearsal_image"])
     born = {"op": "rehearse", "entropy": os.urandom(64).hex(), "time": time.time()}
     send(vm, {**born, **template["rehearsal"]})
-    hear(vm, "ready", seconds)
+    hear(vm, "ready", seconds, asker)
 
 
 def _launch(

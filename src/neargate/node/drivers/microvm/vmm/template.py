@@ -49,14 +49,14 @@ def make(connection: socket.socket, setup: dict[str, Any]) -> None:
     """Into setup's `directory`, which is new. Answers {"event": "made"|"failed"}."""
     peer = Peer(connection)
     try:
-        _make(setup["template"])
+        _make(setup["template"], connection.fileno())
     except (OSError, QmpError, launch.LaunchError, frames.FrameError) as error:
         peer.send({"event": "failed", "error": str(error)})
         return
     peer.send({"event": "made"})
 
 
-def _make(template: dict[str, Any]) -> None:
+def _make(template: dict[str, Any], asker: int) -> None:
     here = template["directory"]
     disk = scratch.copy(template["scratch"], here)
     scratch.give_name(disk, f"{here}/scratch")
@@ -65,8 +65,8 @@ def _make(template: dict[str, Any]) -> None:
     os.fchown(memory, template["uid"], -1)  # it is opened anew through QEMU's own /proc
     vm = launch.boot(template, memory, disk)
     try:
-        launch.hear(vm, "ready", template["boot_seconds"])
-        launch.rehearse(vm, template, template["boot_seconds"])
+        launch.hear(vm, "ready", template["boot_seconds"], asker)
+        launch.rehearse(vm, template, template["boot_seconds"], asker)
         vm.qmp.ask("stop")
         capability = {"capability": "x-ignore-shared", "state": True}
         vm.qmp.ask("migrate-set-capabilities", capabilities=[capability])
