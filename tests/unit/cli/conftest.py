@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from neargate.cli import client, main
+from neargate.cli import client, main, output
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("NEARGATE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "500")
+    # the module's own took the width of whatever ran this process
+    monkeypatch.setattr(output, "console", Console(highlight=False, width=500))
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["neargate", *arguments])
