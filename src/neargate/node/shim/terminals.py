@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from neargate.node.shim.main import Shim
     from neargate.node.shim.peers import Peer
 
-WINDOW = 256 * 1024
+WINDOW = 64 * 1024
 _READ = 32 * 1024
 _GRACE = 1.0
 """From the hang-up until what is left is killed."""
@@ -237,8 +237,8 @@ class Terminal:
                 count = os.write(self._master, data)
             except BlockingIOError:
                 return
-            except OSError:
-                return self._close_master()
+            except OSError:  # nobody is there to read it; what was written before may still be
+                count = len(data)
             if count < len(data):
                 self._inputs[0] = (data[count:], done)
                 return
