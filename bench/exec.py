@@ -1,8 +1,7 @@
 """ECS Exec, keystroke to echo: `neargate exec -it` at a terminal, beside `docker exec -it` on this machine.
 
 The clock starts when a key is written to the terminal that the client has, and ends when its echo is there:
-through the client, the door, the node, the container's terminal and all the way back. The next key comes 10 ms
-later.
+through the client, the door, the node, the container's terminal and back. The next key comes 10 ms later.
 """
 
 import os

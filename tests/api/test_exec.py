@@ -471,12 +471,18 @@ async def test_commands_and_output_in_a_log_group(tasks: Tasks) -> None:
     assert lines[1:] == ["size", "24 80", "grüße", "exit 0"]
 
 
-async def test_without_its_log_group_nothing_runs(tasks: Tasks) -> None:
-    configuration = {"logging": "OVERRIDE", "logConfiguration": {"cloudWatchLogGroupName": "/none"}}
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"cloudWatchLogGroupName": "/none"}, "The specified log group does not exist."),
+        ({"s3BucketName": "bucket"}, "Logs in S3 are not built: name a CloudWatch log group."),
+    ],
+)
+async def test_without_its_log_nothing_runs(tasks: Tasks, where: dict[str, str], message: str) -> None:
+    configuration = {"logging": "OVERRIDE", "logConfiguration": where}
     tasks.ecs.update_cluster(cluster="c", configuration={"executeCommandConfiguration": configuration})
     task = tasks.run()
     async with SessionClient(tasks.session(task)) as client:
         closed = await client.to_end()
-    message = "The specified log group does not exist."
     assert closed["Output"] == f"The session's log cannot be written: {message}"
     assert tasks.door.daemon.driver.sandboxes[task.rsplit("/", 1)[1]].terminals == []  # type: ignore[attr-defined]

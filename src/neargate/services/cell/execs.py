@@ -113,12 +113,17 @@ async def to_be_ended(house: House, ids: Sequence[str]) -> list[str]:
 
 
 async def log_group(house: House, session: ExecSession) -> str:
-    """Where the cluster wants commands and output kept; empty: nowhere."""
+    """Where the cluster wants commands and output kept; empty: nowhere. Raise ApiError if it wants them where
+    they cannot be: a session that is to be on record does not run without.
+    """
     cluster = await house.store.read(lambda tx: tx.get(CLUSTER, session.cluster_arn))
     configured = cluster.configuration.get("executeCommandConfiguration") or {} if cluster is not None else {}
     if configured.get("logging") != "OVERRIDE":
         return ""
-    return str((configured.get("logConfiguration") or {}).get("cloudWatchLogGroupName") or "")
+    group = (configured.get("logConfiguration") or {}).get("cloudWatchLogGroupName")
+    if not group:
+        raise ApiError("InvalidParameterException", "Logs in S3 are not built: name a CloudWatch log group.")
+    return str(group)
 
 
 async def open_log(house: House, session: ExecSession, group: str) -> None:
