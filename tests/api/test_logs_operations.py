@@ -1,4 +1,4 @@
-"""CloudWatch Logs operation by operation, on a real store, without the wire (tests/e2e/test_logs.py has that)."""
+"""CloudWatch Logs operation by operation, on a real store; tests/e2e/test_logs.py has the whole way."""
 
 import asyncio
 import time
