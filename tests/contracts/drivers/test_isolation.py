@@ -63,7 +63,7 @@ async def test_command_and_entrypoint_rules_of_docker(rig: Rig) -> None:
 
 async def test_read_only_root_with_writable_tmpfs_and_shm(rig: Rig) -> None:
     text = await rig.output(
-        "touch /x || echo refused; touch /run/x /dev/shm/x && echo fine; df -k /run | tail -1",
+        "touch /x 2>&1 || echo refused; touch /run/x /dev/shm/x && echo fine; df -k /run | tail -1",
         readonly_rootfs=True,
         tmpfs=(Tmpfs(target="/run", size=8 * MIB, options=("mode=1777", "size=1", "bind")),),
     )
