@@ -23,6 +23,8 @@ class Writer(threading.Thread):
         self.acknowledged: dict[str, str] = {}
         self.tried: dict[str, str] = {}
         self.count = 0
+        self.end = ""
+        """Why it writes no more."""
 
     def run(self) -> None:
         while True:
@@ -35,7 +37,8 @@ class Writer(threading.Thread):
                     self._s3.put_object(Bucket="bucket", Key=key, Body=data)
                 else:
                     self._multipart(key, data)
-            except (BotoCoreError, ClientError):
+            except (BotoCoreError, ClientError) as error:
+                self.end = repr(error)
                 return
             self.acknowledged[key] = digest
             self.count += 1
@@ -56,13 +59,19 @@ def test_objects_are_whole_after_kill_9(tmp_path: Path) -> None:
             writers = [Writer(daemon.client("s3"), number) for number in range(WRITERS)]
             for writer in writers:
                 writer.start()
-            eventually(lambda: sum(w.count for w in writers) >= enough, "objects are written")  # noqa: B023
+            eventually(lambda: written(writers) >= enough, "objects are written")  # noqa: B023
             daemon.kill()
             for writer in writers:
                 writer.join(60)
             daemon.up()
             check(daemon.client("s3"), writers)
         eventually(lambda: len(files(data)) == named(daemon), "strays are swept")
+
+
+def written(writers: list[Writer]) -> int:
+    """How many objects so far; nobody has a reason to stop yet."""
+    assert not (ends := [writer.end for writer in writers if writer.end]), ends
+    return sum(writer.count for writer in writers)
 
 
 def check(s3: Any, writers: list[Writer]) -> None:
