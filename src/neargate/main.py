@@ -69,6 +69,8 @@ from neargate.wire.http import Request
 
 log = logging.getLogger(__name__)
 _TEARDOWN_SECONDS = 150.0
+_KEPT_SETTINGS = ("account_id", "region", "vpc_cidr", "isolation")
+"""What `neargate down` must know of the daemon whose tasks it ends; told in daemon.json."""
 
 
 class StartError(Exception):
@@ -282,7 +284,7 @@ def _announce(house: House, driver: Driver) -> None:
         "version": __version__,
         "isolation": driver.name,
         "ephemeral": settings.ephemeral,
-        "vpc_cidr": settings.vpc_cidr,
+        "settings": {name: str(getattr(settings, name)) for name in _KEPT_SETTINGS},
     }
     draft = settings.data_dir / "daemon.json.new"
     draft.write_text(json.dumps(document))

@@ -94,3 +94,12 @@ def test_an_image_is_pulled_before_a_task_needs_it(tmp_path: Path) -> None:
         assert pulled["image"] == image and pulled["digest"].startswith("sha256:") and pulled["size"] > 0
         missing = daemon.cli("pull", image.replace("early", "never"), check=False)
         assert missing.returncode == 1 and "not found" in missing.stderr
+
+
+def test_down_needs_no_setting_of_up(tmp_path: Path) -> None:
+    daemon = RealDaemon(tmp_path / "data")
+    taken = daemon.environment.pop("NEARGATE_VPC_CIDR")
+    with nothing_left(daemon.data_dir):
+        daemon.cli("up", "--vpc-cidr", taken)
+        daemon.kill()
+        daemon.cli("down")

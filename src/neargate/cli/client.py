@@ -33,7 +33,8 @@ class DaemonInfo:
     version: str
     isolation: str
     ephemeral: bool
-    vpc_cidr: str
+    settings: dict[str, str]
+    """Those by which another process finds what this daemon made: see main."""
 
     def alive(self) -> bool:
         return process_start(self.pid) == self.started_ticks
@@ -52,16 +53,21 @@ def data_dir(option: Path | None) -> Path:
     return (option or Path(os.environ.get("NEARGATE_DATA_DIR") or DEFAULT_DATA_DIR)).absolute()
 
 
-def find(directory: Path) -> DaemonInfo | None:
-    """The living daemon of a data directory, if any."""
+def last(directory: Path) -> DaemonInfo | None:
+    """The daemon that ran last on a data directory, alive or not."""
     path = directory / "daemon.json"
     try:
-        info = DaemonInfo(**json.loads(path.read_bytes()))
+        return DaemonInfo(**json.loads(path.read_bytes()))
     except PermissionError:
         raise _unreadable(path) from None
     except (FileNotFoundError, TypeError, ValueError):
         return None
-    return info if info.alive() else None
+
+
+def find(directory: Path) -> DaemonInfo | None:
+    """The living daemon of a data directory, if any."""
+    info = last(directory)
+    return info if info is not None and info.alive() else None
 
 
 def require(directory: Path) -> DaemonInfo:

@@ -151,18 +151,23 @@ def down(
 ) -> None:
     """Stop the tasks and the daemon, and remove every process, mount, namespace, cgroup and rule."""
     place = client.data_dir(directory)
-    info = client.find(place)
+    info, before = client.find(place), client.last(place)
     if info is not None:
         _end(info)
     if not keep_tasks and (place / "truth.db").exists():
         command = [sys.executable, "-m", "neargate.main", "--teardown"]
-        environment = {**os.environ, "NEARGATE_DATA_DIR": str(place)}
+        environment = {**os.environ, "NEARGATE_DATA_DIR": str(place), **_settings_of(before)}
         with output.errors.status("stopping the tasks"):
             done = subprocess.run(command, env=environment, capture_output=True, cwd="/")
         if done.returncode != 0:
             raise CliError(f"the clean-up failed: {done.stderr.decode(errors='replace')[-2000:]}")
     state = "stopped" if info is not None else "was not running; cleaned up"
     output.emit(as_json, {"state": state, "data_dir": str(place)}, f"neargate {state}")
+
+
+def _settings_of(before: client.DaemonInfo | None) -> dict[str, str]:
+    """What the daemon was started with: its clean-up must find the same things, whatever is set now."""
+    return {} if before is None else {f"NEARGATE_{k.upper()}": v for k, v in before.settings.items()}
 
 
 def _end(info: client.DaemonInfo) -> None:

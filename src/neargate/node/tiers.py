@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from neargate.model.sandbox import SandboxSpec
-from neargate.node.drivers.base import Driver, DriverError, DriverUnavailable, Sandbox
+from neargate.node.drivers.base import Driver, DriverError, DriverUnavailable, RangeTaken, Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Tiers:
                 try:
                     self._drivers[driver.name] = await stack.enter_async_context(driver)
                 except DriverUnavailable as error:
-                    if driver.name == self._required:
+                    if driver.name == self._required or isinstance(error, RangeTaken):
                         raise
                     log.info("the %s tier is not offered here: %s", driver.name, error)
                     causes.append(str(error))

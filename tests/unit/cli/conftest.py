@@ -66,7 +66,7 @@ def daemon(tmp_path: Path, cli: Cli) -> Path:
         "version": "0",
         "isolation": "fake",
         "ephemeral": False,
-        "vpc_cidr": "10.0.0.0/16",
+        "settings": {"vpc_cidr": "10.0.0.0/16"},
     }
     (directory / "daemon.json").write_text(json.dumps(document))
     keys = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "s3cr'et $(x) \"/+="}

@@ -30,6 +30,10 @@ class DriverUnavailable(DriverError):
     """This machine cannot run the tier; the message says what to install or change."""
 
 
+class RangeTaken(DriverUnavailable):
+    """Another daemon or link of this machine has the address range: no tier can run with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerState:
     """What the sandbox knows of one container, whoever asks and however often the daemon was restarted."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 
 from neargate.model.sandbox import VOLUME_FAILED, SandboxSpec, to_builtins
 from neargate.node import cgroup, ocispec, seccomp
-from neargate.node.drivers.base import DriverError, DriverUnavailable
+from neargate.node.drivers.base import DriverError, DriverUnavailable, RangeTaken
 from neargate.node.link import ShimGone, connect
 from neargate.node.linked import LinkedSandbox, state_of
 from neargate.node.network import claims, firewall
@@ -86,7 +86,7 @@ class ShimDriver(abc.ABC):
         if self.own_disks:
             disks.check_tools()
         if taken := claims.clash(self._instance, self._vpc_cidr):
-            raise DriverUnavailable(
+            raise RangeTaken(
                 f"the VPC range {self._vpc_cidr} overlaps {taken}: choose another (NEARGATE_VPC_CIDR)"
             )
         for name in ("shims", "trash"):
