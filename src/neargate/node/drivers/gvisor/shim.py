@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,9 @@ _PAUSE_AND_REAP = ["/busybox", "sh", "-c", f"trap '' CHLD; exec {' '.join(_PAUSE
 """Of a shared process namespace it is the first process, which the others' orphans come to."""
 _BOOT_CPU = 1024
 """Weight of a task's group until its first container runs: else a small task takes long on a busy machine."""
+_NO_MEMORY = "the task's memory ran out during the start"
+_END_SECONDS = 10.0
+"""How long a dead sandbox may take to give back its memory before a new one is not started."""
 _KIND = "io.kubernetes.cri.container-type"
 
 
@@ -41,6 +45,9 @@ class SentryContainer(Container):
     def __init__(self, setup: dict[str, Any], name: str, shim: "SentryShim") -> None:
         super().__init__(setup, name)
         self.group = shim.sandbox_group
+        self.boot = 0
+        """Which of the task's sandboxes its last run was started in."""
+        self._ooms = 0
         self._shim = shim
 
     def prepare(self, request: dict[str, Any], pid_namespace: str | None, siblings: dict[str, Any]) -> None:
@@ -49,6 +56,8 @@ class SentryContainer(Container):
         # begin with another whole one.
         self._shim.runs += 1
         self.id = f"{self._shim.runs:06d}-{request['runtime_id']}"
+        self.boot = self._shim.boots
+        self._ooms = self.group.oom_kills()
 
     def finish_config(
         self,
@@ -87,6 +96,9 @@ class SentryContainer(Container):
         config["mounts"].append({"destination": "/tmp", "type": "bind", "source": source, "options": options})
 
     def failed(self) -> str:
+        if self.group.oom_kills() > self._ooms:
+            super().failed()
+            return _NO_MEMORY
         return _in_dockers_words(super().failed(), self.process.get("args", [""])[0])
 
     def signal(self, number: int) -> None:
@@ -153,6 +165,7 @@ class SentryShim(Shim):
         self.sandbox_group = cgroup.Group(f"{setup['cgroup']}/sandbox", setup["v2"])
         self.sentry = Sentry(setup["id"])
         self.runs = 0
+        self.boots = 0
         self._booting = True
         self._sandbox = 0
         """The sandbox's process."""
@@ -177,6 +190,7 @@ class SentryShim(Shim):
 
     def _boot(self) -> None:
         """Start the sandbox with its root container. Raise OSError."""
+        self.boots += 1
         here = f"{self.setup['directory']}/c/{ROOT}"
         os.makedirs(here)
         files.write(f"{here}/config.json", json.dumps(self._root_config()), 0o600)
@@ -187,7 +201,8 @@ class SentryShim(Shim):
         pid = self.launch([*argv, self.setup["id"]], [(null, 0), (null, 1), (null, 2)])
         os.close(null)
         if os.waitpid(pid, 0)[1]:
-            raise OSError(5, f"runsc: {runtime_error(log, 'sandbox')}")
+            dead = self.sandbox_group.oom_kills() > 0
+            raise OSError(5, f"runsc: {_NO_MEMORY if dead else runtime_error(log, 'sandbox')}")
         self._sandbox = int(files.read(f"{here}/pid"))
         self.waiting[self._sandbox] = self._sandbox_ended
 
@@ -234,7 +249,7 @@ class SentryShim(Shim):
         """After a sandbox that ended (for want of memory, say): a container that is restarted gets a new one.
         Raise OSError.
         """
-        self.sandbox_group.kill()
+        self._clear_group()
         here = self.setup["directory"]
         files.remove_tree(f"{here}/c/{ROOT}")
         for name in os.listdir(f"{here}/rt"):  # which is a mount
@@ -243,6 +258,20 @@ class SentryShim(Shim):
         if wanted and self._interface:  # runsc moves the address from the namespace into the sandbox
             self._interface.configure(wanted["address"], wanted["gateway"])
         self._boot()
+
+    def _clear_group(self) -> None:
+        """Wait for the processes of a sandbox that ended, which hold its memory to their last, and remove
+        their group: the next one's counts only what the next sandbox uses, and whether its memory ran out.
+        Raise OSError.
+        """
+        deadline = time.monotonic() + _END_SECONDS
+        while True:
+            self.sandbox_group.kill()
+            if self.sandbox_group.remove():
+                return
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "the last one does not end")
+            time.sleep(0.005)
 
     def launch(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
         """In the sandbox's group, with all that it starts: the sandbox, its file servers."""
@@ -263,6 +292,9 @@ class SentryShim(Shim):
         if self._booting:
             self.group.limit(self.setup["memory"], self.setup["pids"], self.setup["cpu"])
             self._booting = False
+        assert isinstance(container, SentryContainer)
+        if not self._sandbox or container.boot != self.boots:  # which `_sandbox_ended` said before it ran
+            return self.ended(container, _KILLED)
         try:
             waiting = self.sentry.wait(container.id)
         except SentryError:
@@ -273,9 +305,11 @@ class SentryShim(Shim):
         self.unwatch(waiting.fileno())
         status = self.sentry.status(waiting)
         waiting.close()
+        if container.id != run or not container.state["running"]:
+            return  # its sandbox has ended, this is late news of that: there may be a new one by now
         if status is None:  # its sandbox is ending: `_sandbox_ended` is next, and ends all of its containers
             self.sandbox_group.kill()
-        elif container.id == run and container.state["running"]:
+        else:
             self.ended(container, status)
 
     def forget(self, run: str) -> None:
