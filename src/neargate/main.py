@@ -129,6 +129,7 @@ async def _node(
     at terminals.
     """
     operations = Protection(protection.get_task_protection, protection.update_task_protection)
+    opened_at = house.clock.now()
     cell = LocalCell(house, operations, nodes)
     seen_by_node: Cell = cell  # the one place where the two sides' types are held against each other
     async with AsyncExitStack() as stack:
@@ -159,7 +160,7 @@ async def _node(
             "log-expiry": lambda: expire_forever(house),
             "registry-collect": lambda: collect_forever(house),
             "efs-sweep": lambda: sweep_forever(house),
-            "object-sweep": lambda: s3.sweep(house),
+            "object-sweep": lambda: s3.sweep(house, opened_at),
         }
         group.create_task(Loops(house, chores).run(), name="loops")
         yield driver, app

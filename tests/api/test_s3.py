@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
+from neargate.services.s3 import sweep
 from neargate.state.catalog import OBJECT
 from tests.support.door import Door
 
@@ -361,6 +363,23 @@ def test_files_without_a_record_are_swept(s3: Any, door: Door) -> None:
     assert door.call(house.objects.sweep(house.store, house.clock.now() + 1)) == 2
     assert files(door) == [kept]
     assert body(s3, "k") == b"data"
+
+
+def test_what_is_being_written_when_the_sweep_begins_stays(s3: Any, door: Door) -> None:
+    put(s3, "k")
+    (kept,) = files(door)
+    os.utime(kept, (1, 1))
+    house = door.daemon.house
+    opened_at = house.clock.now()
+    for name in ("0" * 32, f"{'1' * 32}.new"):
+        unrecorded = kept.parents[1] / name[:2] / name
+        unrecorded.parent.mkdir(exist_ok=True)
+        unrecorded.write_bytes(b"half")
+        os.utime(unrecorded, (opened_at + 1, opened_at + 1))
+    door.call(sweep(house, opened_at))
+    assert len(files(door)) == 3
+    door.call(sweep(house, opened_at + 2))
+    assert files(door) == [kept]
 
 
 def test_records_name_files_that_are_there(s3: Any, door: Door) -> None:

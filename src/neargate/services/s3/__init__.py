@@ -13,10 +13,13 @@ from neargate.state.store import StoreError
 log = logging.getLogger(__name__)
 
 
-async def sweep(house: House) -> None:
-    """Delete files that a killed daemon left without a record. Started by main, once."""
+async def sweep(house: House, opened_at: float) -> None:
+    """Delete files that a killed daemon left without a record. Started by main, once.
+
+    opened_at -- from before the first request: what was written since may get its record yet.
+    """
     try:
-        gone = await house.objects.sweep(house.store, house.clock.now())
+        gone = await house.objects.sweep(house.store, opened_at)
     except StoreError as error:
         log.error("files of no object are not deleted: %s", error)
         return
