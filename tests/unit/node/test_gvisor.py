@@ -16,7 +16,7 @@ from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.node.drivers.gvisor import runsc, verdict
 from neargate.node.drivers.gvisor.sandbox import memory_of, notes
 from neargate.node.drivers.gvisor.sentry import Sentry, SentryError
-from neargate.node.drivers.gvisor.shim import _in_dockers_words
+from neargate.node.drivers.gvisor.shim import SentryContainer, SentryShim, _in_dockers_words
 
 MIB = 1 << 20
 OLD = """  -panic-signal int
@@ -125,6 +125,60 @@ def test_the_end_of_a_container_or_of_its_sandbox(data: bytes, status: int | Non
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
         assert Sentry.status(ours) == status
+
+
+class Group:
+    """A sandbox's, of which only is asked whether it was killed."""
+
+    killed = False
+    ooms = 0
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def oom_kills(self) -> int:
+        return self.ooms
+
+
+@pytest.fixture
+def shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SentryShim:
+    setup = {
+        "id": "s",
+        "cgroup": "none",
+        "v2": True,
+        "directory": str(tmp_path),
+        "uid_base": 0,
+        "runtime": [],
+    }
+    shim = SentryShim(setup)
+    monkeypatch.setattr(shim, "sandbox_group", Group())
+    return shim
+
+
+@pytest.mark.parametrize(
+    ("run", "running", "killed"), [("1-c", True, True), ("1-c", False, False), ("2-c", True, False)]
+)
+def test_only_the_sandbox_that_a_container_runs_in_is_killed_when_its_socket_closes(
+    shim: SentryShim, run: str, running: bool, killed: bool
+) -> None:
+    told = SentryContainer(shim.setup, "c", shim)
+    told.id, told.state["running"] = run, running
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        shim.watch(ours.fileno(), lambda _fd: shim._waited(told, "1-c", ours))
+        shim._waited(told, "1-c", ours)
+    assert shim.sandbox_group.killed is killed  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("ooms", "cause"),
+    [(0, "the runtime ended without a cause"), (1, "the task's memory ran out during the start")],
+)
+def test_a_start_that_memory_ran_out_in_says_so(shim: SentryShim, ooms: int, cause: str) -> None:
+    failing = SentryContainer(shim.setup, "c", shim)
+    shim.sandbox_group.ooms = ooms  # type: ignore[attr-defined]
+    assert failing.failed() == cause
 
 
 STARTING = "running container: starting sub-container [x]: "
