@@ -30,7 +30,9 @@ class Screen:
     def __init__(self, argv: list[str], environment: dict[str, str]) -> None:
         self.pid, self._fd = pty.fork()
         if not self.pid:
-            os.execvpe(argv[0], argv, environment)
+            # as readline leaves them where this process runs, for a terminal that is not this one
+            told = {k: v for k, v in environment.items() if k not in ("COLUMNS", "LINES")}
+            os.execvpe(argv[0], argv, told)
         self.resize(100, 30)
         self.seen = b""
         self.status: int | None = None
