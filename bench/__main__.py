@@ -5,7 +5,7 @@ import sys
 
 from bench.measure import Figure, show
 
-ALL = ("run_task", "density", "describe_tasks", "pull", "exec")
+ALL = ("run_task", "density", "describe_tasks", "pull", "gvisor", "exec", "microvm")
 
 
 def main() -> None:
