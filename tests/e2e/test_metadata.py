@@ -100,7 +100,7 @@ def test_credentials_of_the_role_are_the_tasks_alone_and_end_with_it(stack: Stac
 
     runtime = stack.describe(first)["containers"][0]["runtimeId"]
     ask = "timeout 1 wget -qO- {} >/dev/null 2>&1 && echo got {} || echo denied"
-    own = own_address(stack.daemon.info["vpc_cidr"])
+    own = own_address(stack.daemon.info["settings"]["vpc_cidr"])
     listening = subprocess.run(["ss", "-Hltn", "src", own], capture_output=True, text=True, check=True)
     behind = [line.split()[3] for line in listening.stdout.splitlines()]
     assert len(behind) == 2
@@ -198,7 +198,7 @@ def test_daemons_side_by_side_and_one_that_is_killed(stack: Stack, tmp_path: Pat
         )
         assert sts(daemon, later[0]).get_caller_identity()["Account"] == "000000000000"
         stack.ecs.stop_task(cluster="e2e", task=ours)
-        own = own_address(daemon.info["vpc_cidr"])
+        own = own_address(daemon.info["settings"]["vpc_cidr"])
         assert own in local_routes()
     assert own not in local_routes()
     assert leftovers(tmp_path / "data") == []
