@@ -383,7 +383,8 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         if not incoming.keep_alive or self._server.stopping:
-            self._end(unread=incoming.refusal is not None or self._reading is not None)
+            talking = incoming.socket is not None and not incoming.socket.parted
+            self._end(unread=incoming.refusal is not None or self._reading is not None or talking)
         elif self._queue:
             self._start(self._queue[0])
         else:
