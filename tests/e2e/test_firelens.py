@@ -95,8 +95,10 @@ def test_a_daemon_killed_again_and_again_loses_nothing_and_sends_the_same_chunks
 def test_the_application_may_send_to_the_router_itself(stack: Stack, image: str) -> None:
     # [tag, [[time, {"log": "own"}]], {"size": 1}]
     message = r"\223\243own\221\222\001\201\243log\243own\201\244size\001"
-    script = f"printf '{message}' | timeout 1 nc $FLUENT_HOST $FLUENT_PORT; true"
-    task, _ = stack.finished(app(stack, f"sleep 0.5; {script}"), router(stack, image))
+    # nc ends with 1 while nobody listens yet, and by the timeout once it was heard
+    send = f"printf '{message}' | timeout 1 nc $FLUENT_HOST $FLUENT_PORT"
+    script = f"while true; do {send}; [ $? -eq 1 ] || break; sleep 0.2; done"
+    task, _ = stack.finished(app(stack, script), router(stack, image))
     assert {"tag": "own", "time": 1, "record": {"log": "own"}, "chunk": None} in said(stack, task["taskArn"])[
         1
     ]

@@ -1,7 +1,6 @@
 """awslogs for real: options honoured, nothing lost or doubled when the daemon is killed, floods harmless."""
 
 import re
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -84,7 +83,7 @@ def test_tail_follow_shows_lines_as_they_come(stack: Stack) -> None:
         for _ in range(40):
             assert tail.stdout.readline().rstrip().endswith("tick")
     finally:
-        tail.send_signal(signal.SIGINT)
+        tail.kill()
         tail.wait(10)
         tail.stdout.close()
     stack.stop(arn)
