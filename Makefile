@@ -60,7 +60,7 @@ faults: install-test ## kill -9 and friends, short form
 	$(BIN)/pytest -q tests/faults
 
 faults-full: install-test ## kill -9, 100 times
-	NEARGATE_TEST_KILLS=100 $(BIN)/pytest -q tests/faults
+	NEARGATE_TEST_KILLS=100 $(BIN)/pytest -q --timeout 3600 tests/faults
 
 bench: install-test ## Each number of docs/SPECIFICATION.md, side by side
 	scripts/system-packages.sh bench
