@@ -3,15 +3,24 @@
 It runs by the clock, started by control/loops. Usage records stay.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from neargate.control.parts import Parts
 from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TASK_DEFINITION, TOKEN_USE, minute
-from neargate.state.store import Tx
+from neargate.state.store import Kind, Tx
 
 TOKEN_SECONDS = 24 * 3600.0
 SESSION_SECONDS = 30 * 24 * 3600.0
 """As long as Session Manager remembers its sessions."""
 _BATCH = 500
 _LONGEST_PAUSE = 60.0
+_BY_AGE: tuple[tuple[Kind[Any], str, float], ...] = (
+    (TOKEN_USE, "minute", TOKEN_SECONDS),
+    (EXEC_SESSION, "over", SESSION_SECONDS),
+)
+"""What goes by its age alone: the kind, its index by minutes, seconds kept."""
 
 
 class Retention:
@@ -30,27 +39,22 @@ class Retention:
         """Forget all that is due, in transactions of a bounded size."""
         store, now = self._parts.store, self._parts.clock.now()
         tasks_before = now - self._parts.settings.stopped_task_seconds
-        while await store.read(
-            lambda tx: bool(tx.values(TASK, "stopped", until=_due(tasks_before), limit=1))
-        ):
-            if not await store.write(lambda tx: forget_tasks(tx, tasks_before)):
-                break
-        tokens_before = now - TOKEN_SECONDS
-        while await store.read(
-            lambda tx: bool(tx.values(TOKEN_USE, "minute", until=_due(tokens_before), limit=1))
-        ):
-            if not await store.write(lambda tx: forget_tokens(tx, tokens_before)):
-                break
-        sessions_before = now - SESSION_SECONDS
-        while await store.read(
-            lambda tx: bool(tx.values(EXEC_SESSION, "over", until=_due(sessions_before), limit=1))
-        ):
-            if not await store.write(lambda tx: forget_sessions(tx, sessions_before)):
-                break
+        await self._forget(TASK, "stopped", tasks_before, forget_tasks)
+        for kind, index, seconds in _BY_AGE:
+            await self._forget(kind, index, now - seconds, partial(forget_records, kind, index))
         clusters = await store.read(lambda tx: tx.all(CLUSTER))
         gone = [c.arn for c in clusters if c.status == "INACTIVE" and c.inactive_at is not None]
         if gone:
             await store.write(lambda tx: forget_clusters(tx, gone, tasks_before))
+
+    async def _forget(
+        self, kind: Kind[Any], index: str, before: float, batch: Callable[[Tx, float], int]
+    ) -> None:
+        """Batch by batch, while the index by minutes has anything that is due."""
+        store = self._parts.store
+        while await store.read(lambda tx: bool(tx.values(kind, index, until=_due(before), limit=1))):
+            if not await store.write(lambda tx: batch(tx, before)):
+                break
 
 
 def _due(before: float) -> str:
@@ -84,22 +88,12 @@ def _forget_definition(tx: Tx, arn: str) -> None:
         tx.delete(TASK_DEFINITION, arn)
 
 
-def forget_tokens(tx: Tx, before: float) -> int:
+def forget_records(kind: Kind[Any], index: str, tx: Tx, before: float) -> int:
+    """Remove up to a batch of records that nothing else hangs on; how many."""
     removed = 0
-    for value in tx.values(TOKEN_USE, "minute", until=_due(before), limit=_BATCH):
-        for use in tx.find(TOKEN_USE, "minute", value, limit=_BATCH - removed):
-            tx.delete(TOKEN_USE, use.id)
-            removed += 1
-        if removed >= _BATCH:
-            break
-    return removed
-
-
-def forget_sessions(tx: Tx, before: float) -> int:
-    removed = 0
-    for value in tx.values(EXEC_SESSION, "over", until=_due(before), limit=_BATCH):
-        for session in tx.find(EXEC_SESSION, "over", value, limit=_BATCH - removed):
-            tx.delete(EXEC_SESSION, session.id)
+    for value in tx.values(kind, index, until=_due(before), limit=_BATCH):
+        for record in tx.find(kind, index, value, limit=_BATCH - removed):
+            tx.delete(kind, kind.id(record))
             removed += 1
         if removed >= _BATCH:
             break
