@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from neargate.kit.errors import ApiError
-from neargate.model import isolation
+from neargate.model import isolation, task_maker
 from neargate.model.capacity import check_strategy, spread
 from neargate.model.overrides import Overridden, apply_overrides
 from neargate.model.placement import NO_CAPACITY, NO_TIER, Held, filled, fits, read_size, rooms
-from neargate.model.task import Cluster, Container, Task, TaskDefinition, TokenUse
+from neargate.model.task import Cluster, Task, TaskDefinition, TokenUse
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
 from neargate.services.ecs.network import Network, check_network
@@ -82,11 +82,13 @@ def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[T
     network = request.network()
     overridden = apply_overrides(definition.body, request.overrides, large=call.settings.large_tasks)
     check_network(tx, call.scope, network)
-    architecture = _architecture(definition)
     demand = isolation.demanded(cluster.tags, definition.tags, request.tags)
-    room, failure = _room(tx, call, overridden, architecture, request.count, demand)
-    maker = _Maker(call, cluster, definition, request, network, overridden, architecture, demand)
-    tasks = [tx.insert(TASK, maker.task(provider)) for provider in providers[:room]]
+    room, failure = _room(tx, call, overridden, task_maker.architecture(definition), request.count, demand)
+    order = _order(call, cluster, definition, request, network, overridden, demand)
+    now = call.now()
+    tasks = [
+        tx.insert(TASK, task_maker.make(order, provider, call.ids, now)) for provider in providers[:room]
+    ]
     return tasks, [{"arn": cluster.arn, **failure} for _ in range(request.count - room)]
 
 
@@ -110,11 +112,6 @@ def _providers(cluster: Cluster, request: Request) -> Sequence[str | None]:
         # Without either the launch type is EC2, and no cluster here has container instances.
         raise names.invalid(_NO_INSTANCES)
     return [None] * request.count
-
-
-def _architecture(definition: TaskDefinition) -> str:
-    asked = definition.body.get("runtimePlatform", {}).get("cpuArchitecture", "X86_64")
-    return "arm64" if asked == "ARM64" else "x86_64"
 
 
 def _room(
@@ -141,88 +138,36 @@ def _held(tx: Tx) -> list[Held]:
     return [read_size(value, tx.count(TASK, "size", value)) for value in tx.values(TASK, "size", until=_LAST)]
 
 
-class _Maker:
-    """Makes the equal tasks of one request, each with ids of its own."""
-
-    def __init__(
-        self,
-        call: Call,
-        cluster: Cluster,
-        definition: TaskDefinition,
-        request: Request,
-        network: Network,
-        overridden: Overridden,
-        architecture: str,
-        demand: str,
-    ) -> None:
-        self._call = call
-        self._cluster = cluster
-        self._definition = definition
-        self._request = request
-        self._network = network
-        self._overridden = overridden
-        self._architecture = architecture
-        self._demand = demand
-        self._tags = self._merged_tags()
-        self._now = call.now()
-
-    def task(self, provider: str | None) -> Task:
-        call, request, definition, size = self._call, self._request, self._definition, self._overridden
-        id = call.ids.hex(32)
-        return Task(
-            account=call.scope.account,
-            region=call.scope.region,
-            arn=call.scope.arn("ecs", f"task/{self._cluster.name}/{id}"),
-            id=id,
-            cluster_arn=self._cluster.arn,
-            definition_arn=definition.arn,
-            family=definition.family,
-            revision=definition.revision,
-            last_status="PROVISIONING",
-            desired_status="RUNNING",
-            cpu=str(size.cpu),
-            memory=str(size.memory),
-            containers=tuple(self._container(container, id) for container in size.containers),
-            capacity_provider=provider,
-            platform_version=request.platform_version,
-            architecture=self._architecture,
-            isolation_demand=self._demand,
-            ephemeral_gib=size.storage,
-            group=request.group or f"family:{definition.family}",
-            started_by=request.started_by,
-            overrides=size.overrides,
-            tags=self._tags,
-            enable_execute_command=request.enable_execute_command,
-            attachment_id=call.ids.uuid(),
-            subnets=self._network.subnets,
-            security_groups=self._network.security_groups,
-            assign_public_ip=self._network.assign_public_ip,
-            created_at=self._now,
-        )
-
-    def _container(self, container: dict[str, Any], task: str) -> Container:
-        ids, scope = self._call.ids, self._call.scope
-        memory, reservation = container.get("memory"), container.get("memoryReservation")
-        return Container(
-            name=container["name"],
-            arn=scope.arn("ecs", f"container/{self._cluster.name}/{task}/{ids.uuid()}"),
-            image=container["image"],
-            runtime_id=f"{task}-{ids.digits(10)}",
-            essential=container["essential"],
-            cpu=str(container["cpu"]),
-            memory=None if memory is None else str(memory),
-            memory_reservation=None if reservation is None else str(reservation),
-        )
-
-    def _merged_tags(self) -> dict[str, str]:
-        tags: dict[str, str] = {}
-        if self._request.managed_tags:
-            tags["aws:ecs:clusterName"] = self._cluster.name
-        if self._request.propagate_tags:
-            tags.update(self._definition.tags)
-        tags.update(self._request.tags)
-        names.check_tag_count(tags)
-        return tags
+def _order(
+    call: Call,
+    cluster: Cluster,
+    definition: TaskDefinition,
+    request: Request,
+    network: Network,
+    size: Overridden,
+    demand: str,
+) -> task_maker.Order:
+    tags = task_maker.merged_tags(
+        request.tags,
+        definition.tags if request.propagate_tags else {},
+        cluster=cluster.name if request.managed_tags else "",
+    )
+    names.check_tag_count(tags)
+    return task_maker.Order(
+        scope=call.scope,
+        cluster=cluster,
+        definition=definition,
+        size=size,
+        isolation_demand=demand,
+        platform_version=request.platform_version,
+        group=request.group,
+        started_by=request.started_by,
+        tags=tags,
+        enable_execute_command=request.enable_execute_command,
+        subnets=network.subnets,
+        security_groups=network.security_groups,
+        assign_public_ip=network.assign_public_ip,
+    )
 
 
 async def start_task(call: Call, params: Params) -> Result:
