@@ -93,7 +93,13 @@ class Task(Record, frozen=True, kw_only=True, omit_defaults=True):
     architecture: str = "x86_64"
     ephemeral_gib: int = 20
     group: str = ""
-    """`family:<family>` unless RunTask named another."""
+    """`family:<family>` unless RunTask named another; `service:<name>` of a service's."""
+    service_arn: str = ""
+    """The service that it belongs to; `started_by` is then the deployment's id (or the task set's)."""
+    revision_arn: str = ""
+    """The service revision that it was made from."""
+    protected_until: float | None = None
+    """A service does not stop it before, to scale in or to deploy."""
     started_by: str | None = None
     overrides: dict[str, Any] = {}
     tags: dict[str, str] = {}

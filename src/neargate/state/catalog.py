@@ -35,6 +35,14 @@ def task_load(task: Task) -> str | None:
     return f"{task.cluster_arn}/{'pending' if task.last_status in _STARTING else 'stopping'}"
 
 
+def deployment_load(task: Task) -> str | None:
+    """Index value by which the tasks of a service's deployment are counted; not the STOPPED."""
+    load = task_load(task)
+    if load is None or not task.service_arn:
+        return None
+    return f"{task.service_arn}/{task.started_by}/{load.rpartition('/')[2]}"
+
+
 CLUSTER = Kind("cluster", Cluster, lambda r: r.arn)
 TASK_DEFINITION = Kind(
     "task-definition",
@@ -57,6 +65,9 @@ TASK = Kind(
         "load": task_load,
         "size": size_of,
         "definition": lambda r: r.definition_arn,
+        # Of a service: those that a loop still has work with, and counts by deployment and load.
+        "service": lambda r: None if r.released or not r.service_arn else r.service_arn,
+        "deployment": deployment_load,
         # Tasks that a loop still has work with; the rest is history.
         "open": lambda r: None if r.released else "yes",
         "node": lambda r: r.node if r.node and not r.released else None,

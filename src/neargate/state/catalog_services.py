@@ -1,0 +1,39 @@
+"""Kinds of the records of ECS services; like catalog.py, which has those of tasks."""
+
+from neargate.model.service import Service, ServiceDeployment, ServiceEvent, ServiceRevision, TaskSet
+from neargate.state.catalog import minute
+from neargate.state.store import Kind
+
+_OVER = frozenset(("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED"))
+
+SERVICE = Kind(
+    "service",
+    Service,
+    lambda r: r.arn,
+    {
+        # Lists show those that are not INACTIVE.
+        "cluster": lambda r: None if r.status == "INACTIVE" else r.cluster_arn,
+        "active": lambda r: r.cluster_arn if r.status == "ACTIVE" else None,
+        "open": lambda r: None if r.status == "INACTIVE" else "yes",
+        "inactive": lambda r: minute(r.inactive_at) if r.inactive_at is not None else None,
+    },
+)
+SERVICE_EVENT = Kind(
+    "service-event",
+    ServiceEvent,
+    lambda r: f"{r.service_arn}/{r.sequence:015d}",
+    {"service": lambda r: r.service_arn},
+)
+SERVICE_REVISION = Kind(
+    "service-revision", ServiceRevision, lambda r: r.arn, {"service": lambda r: r.service_arn}
+)
+SERVICE_DEPLOYMENT = Kind(
+    "service-deployment",
+    ServiceDeployment,
+    lambda r: r.arn,
+    {
+        "service": lambda r: r.service_arn,
+        "open": lambda r: None if r.status in _OVER else r.service_arn,
+    },
+)
+TASK_SET = Kind("task-set", TaskSet, lambda r: r.arn, {"service": lambda r: r.service_arn})
