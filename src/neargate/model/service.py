@@ -47,8 +47,8 @@ class Service(Record, frozen=True, kw_only=True, omit_defaults=True):
     revision_arn: str
     """Of the PRIMARY deployment."""
     body: dict[str, Any]
-    """The rest of what was asked for, as DescribeServices shows it, in AWS's member names, defaults spelt out:
-    deploymentConfiguration, networkConfiguration, loadBalancers, capacityProviderStrategy and so on."""
+    """The rest of what was asked for, as DescribeServices shows it, in AWS's member names, defaults spelt
+    out: deploymentConfiguration, networkConfiguration, loadBalancers, and so on."""
     deployments: tuple[Deployment, ...] = ()
     """Those that are not INACTIVE; the PRIMARY first."""
     tags: dict[str, str] = {}
