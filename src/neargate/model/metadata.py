@@ -60,9 +60,7 @@ def container(spec: SandboxSpec, own: ContainerSpec, status: ContainerStatus, de
     if status.stopped_at is not None:
         shown["FinishedAt"] = moment(status.stopped_at)
     if own.health_check is not None:
-        shown["Health"] = {"status": status.health} | (
-            {"output": status.health_output} if status.health_output else {}
-        )
+        shown["Health"] = _health(status)
     if own.mounts:
         shown["Volumes"] = [{"DockerName": m.volume, "Destination": m.target} for m in own.mounts]
     if own.log is not None and own.log.router:
@@ -82,6 +80,17 @@ def container(spec: SandboxSpec, own: ContainerSpec, status: ContainerStatus, de
     if own.restart is not None:
         shown["RestartCount"] = status.restarts
     shown["Snapshotter"] = "overlayfs"
+    return shown
+
+
+def _health(status: ContainerStatus) -> Json:
+    shown: Json = {"status": status.health}
+    if status.health_since is not None:
+        shown["statusSince"] = moment(status.health_since)
+    if status.health_exit_code is not None:
+        shown["exitCode"] = status.health_exit_code
+    if status.health_output:
+        shown["output"] = status.health_output
     return shown
 
 

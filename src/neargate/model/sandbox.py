@@ -213,6 +213,9 @@ class ContainerStatus(Part, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     health: Health = "UNKNOWN"
     health_output: str = ""
+    """Of the check that changed `health` last, as are the two below."""
+    health_exit_code: int | None = None
+    health_since: float | None = None
     started_at: float | None = None
     stopped_at: float | None = None
     restarts: int = 0

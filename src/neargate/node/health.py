@@ -7,7 +7,7 @@ from neargate.model.health import Condition, after_check, command
 from neargate.model.sandbox import ContainerSpec, Health, HealthCheck
 from neargate.node.drivers.base import DriverError, ExecResult, Sandbox
 
-Tell = Callable[[Health, str], None]
+Tell = Callable[[Health, ExecResult], None]
 
 
 async def watch(
@@ -31,10 +31,11 @@ async def watch(
         if now is None or not now.running or now.restarts != run.restarts:
             return
         condition = after_check(check, condition, result.exit_code == 0 and not result.timed_out, age)
-        tell(condition.status, _output(result, check))
+        tell(condition.status, _told(result, check))
 
 
-def _output(result: ExecResult, check: HealthCheck) -> str:
-    if result.timed_out:
-        return f"Health check exceeded timeout ({check.timeout:g}s)"
-    return result.output.decode("utf-8", "replace")
+def _told(result: ExecResult, check: HealthCheck) -> ExecResult:
+    """As Docker tells of it: a check that took too long has ended with -1."""
+    if not result.timed_out:
+        return result
+    return ExecResult(-1, f"Health check exceeded timeout ({check.timeout:g}s)".encode(), timed_out=True)

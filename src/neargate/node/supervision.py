@@ -15,7 +15,7 @@ from neargate.model import startup
 from neargate.model.sandbox import ContainerSpec, Failure, Health, SandboxSpec
 from neargate.model.startup import Seen, Step
 from neargate.node import health
-from neargate.node.drivers.base import DriverError, Sandbox
+from neargate.node.drivers.base import DriverError, ExecResult, Sandbox
 from neargate.node.environment import Environments, NoEnvironment
 from neargate.node.journal import Journal
 from neargate.node.news import News
@@ -183,7 +183,13 @@ class Supervision:
             work = health.watch(self._sandbox, container, check, known, self._clock, tell)
             self._checks[container.name] = (state.restarts, group.create_task(work))
 
-    def _measured(self, name: str, found: Health, output: str) -> None:
+    def _measured(self, name: str, found: Health, result: ExecResult) -> None:
         if self._journal.container(name).health != found:
-            self._journal.change_container(name, health=found, health_output=output)
+            self._journal.change_container(
+                name,
+                health=found,
+                health_output=result.output.decode("utf-8", "replace"),
+                health_exit_code=result.exit_code,
+                health_since=self._clock.now(),
+            )
             self._news.tell()

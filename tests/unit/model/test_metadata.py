@@ -180,6 +180,8 @@ def test_what_only_some_containers_have() -> None:
         stopped_at=2.0,
         health="UNHEALTHY",
         health_output="no",
+        health_exit_code=4,
+        health_since=1.5,
         restarts=2,
     )
     spec = msgspec.structs.replace(SPEC, interface=None, containers=(own,))
@@ -187,7 +189,12 @@ def test_what_only_some_containers_have() -> None:
     assert document["Limits"] == {"CPU": 2, "Memory": 64}
     assert (document["ExitCode"], document["RestartCount"]) == (3, 2)
     assert document["FinishedAt"] == "1970-01-01T00:00:02.000000Z"
-    assert document["Health"] == {"status": "UNHEALTHY", "output": "no"}
+    assert document["Health"] == {
+        "status": "UNHEALTHY",
+        "statusSince": "1970-01-01T00:00:01.500000Z",
+        "exitCode": 4,
+        "output": "no",
+    }
     assert document["Volumes"] == [{"DockerName": "scratch", "Destination": "/scratch"}]
     assert not document.keys() & {"Networks", "LogDriver", "ContainerARN", "StartedAt"}
 

@@ -162,7 +162,10 @@ async def test_an_unhealthy_container_is_told_and_runs_on(tmp_path: Path) -> Non
         )
         status = node.cell.last(one.id)
         assert status is not None and status.phase == "RUNNING"
-        assert by_name(status)["main"].health_output == "sick\n"
+        main = by_name(status)["main"]
+        assert main.health_output == "sick\n" and main.health_exit_code == 1
+        assert main.health_since is not None and main.started_at is not None
+        assert main.health_since >= main.started_at
         told = len(node.cell.of(one.id))
         await asyncio.sleep(0.1)
         assert len(node.cell.of(one.id)) == told, "the same result is not told again"
