@@ -16,6 +16,7 @@ from neargate.model import addresses, lifecycle
 from neargate.model.network import Interface, Subnet
 from neargate.model.placement import NO_CAPACITY, NO_TIER, Room, choose, emptiest, rooms
 from neargate.model.task import Node, Task
+from neargate.state.addresses import free as free_address
 from neargate.state.catalog import INTERFACE, NODE, SECURITY_GROUP, SUBNET, TASK
 from neargate.state.store import Change, Tx
 
@@ -84,7 +85,7 @@ def apply(tx: Tx, actions: Sequence[Place | Refuse], ids: Ids, now: float) -> No
         task = tx.get(TASK, action.task.arn)
         if task is None or task.node or task.desired_status != "RUNNING":
             continue
-        address = _free_address(tx, action.subnet) if isinstance(action, Place) else None
+        address = free_address(tx, action.subnet) if isinstance(action, Place) else None
         if isinstance(action, Refuse) or address is None:
             subnet = "" if isinstance(action, Refuse) else action.subnet.id
             reason = action.reason if isinstance(action, Refuse) else _ADDRESSES_FULL.format(subnet)
@@ -129,15 +130,6 @@ def _placed(task: Task, place: Place, interface: Interface) -> Task:
         private_dns_name=addresses.dns_name(interface.address, interface.region),
         version=task.version + 1,
     )
-
-
-def _free_address(tx: Tx, subnet: Subnet) -> str | None:
-    """The next address of the subnet that no interface holds: rotating, so that none is reused soon."""
-    for _ in range(addresses.usable(subnet.cidr)):
-        address = addresses.address_at(subnet.cidr, tx.next(f"address/{subnet.id}"))
-        if not tx.count(INTERFACE, "address", f"{subnet.id}/{address}"):
-            return address
-    return None
 
 
 def _default_groups(tx: Tx, vpc: str) -> tuple[str, ...]:
