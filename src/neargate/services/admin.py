@@ -4,12 +4,14 @@ Mounted by main into the gateway, which lets only the root credential through; t
 """
 
 import asyncio
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
 from msgspec.structs import replace
 
-from neargate import __version__
+from neargate import __version__, state
 from neargate.kit.errors import ApiError
 from neargate.model import lifecycle
 from neargate.model.record import Record
@@ -84,7 +86,11 @@ async def reset(house: House) -> dict[str, Any]:
 
 
 def _kinds() -> Iterable[Kind[Record]]:
-    return (kind for kind in vars(catalog).values() if isinstance(kind, Kind))
+    """Of catalog.py and of every catalog_<area>.py beside it."""
+    for info in pkgutil.iter_modules(state.__path__):
+        if info.name.startswith("catalog"):
+            module = importlib.import_module(f"{state.__name__}.{info.name}")
+            yield from (kind for kind in vars(module).values() if isinstance(kind, Kind))
 
 
 def _forget(tx: Tx) -> None:
