@@ -1,0 +1,42 @@
+"""Kinds of EventBridge, EventBridge Scheduler and SQS; see catalog.py.
+
+Imported by services/{events,scheduler,sqs}, state/{outbox,queues} and control/{events,schedules}.
+"""
+
+from neargate.model.event import Delivery, EventBus, Rule
+from neargate.model.event_pattern import compiled
+from neargate.state.store import Kind
+
+ANY_SOURCE = "*"
+
+
+def due(at: float) -> str:
+    """Index value of a moment to the second, in an order that text sorts by."""
+    return f"{int(at):012d}"
+
+
+def listened(account: str, region: str, bus: str, source: str) -> str:
+    """Index value by which is seen at once whether any rule of a bus listens to a source."""
+    return f"{account}/{region}/{bus}/{source}"
+
+
+def _listens(rule: Rule) -> str | None:
+    if rule.pattern is None or not rule.enabled or not rule.targets:
+        return None
+    sources = compiled(rule.pattern).sources
+    source = sources[0] if len(sources) == 1 else ANY_SOURCE
+    return listened(rule.account, rule.region, rule.bus, source)
+
+
+EVENT_BUS = Kind("event-bus", EventBus, lambda r: r.arn)
+EVENT_RULE = Kind(
+    "event-rule",
+    Rule,
+    lambda r: r.arn,
+    {
+        "bus": lambda r: f"{r.account}/{r.region}/{r.bus}",
+        "listens": _listens,
+        "due": lambda r: None if r.next_at is None else due(r.next_at),
+    },
+)
+EVENT_DELIVERY = Kind("event-delivery", Delivery, lambda r: r.id, {"queue": lambda r: r.queue})

@@ -1,0 +1,78 @@
+"""Events into the store, in the transaction of what they tell of: one record for each target of each rule
+that matches, and nothing at all where no rule listens.
+
+`emit` is called by whoever changes a task, a service or an alarm, inside its own write; control/events is
+woken by the change feed and delivers.
+"""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from neargate.model.event import Delivery, Event, Rule, Target
+from neargate.model.event_pattern import compiled
+from neargate.state.catalog_events import ANY_SOURCE, EVENT_DELIVERY, EVENT_RULE, listened
+from neargate.state.store import Tx
+
+MOST_WAITING = 10_000
+"""Events that wait for one target; of more, the newest are dropped, as a target so far behind is lost."""
+
+
+def emit(tx: Tx, event: Event) -> bool:
+    """Whether any rule matched. Next to nothing where none listens: two looks into an index."""
+    rules = _listening(tx, event)
+    if not rules:
+        return False
+    envelope = event.envelope(event_id(tx, event))
+    matched = [rule for rule in rules if compiled(rule.pattern or "").matches(envelope)]
+    for rule in matched:
+        send(tx, rule, rule.targets, envelope, event.time)
+    return bool(matched)
+
+
+def emit_all(tx: Tx, events: Iterable[Event]) -> None:
+    for event in events:
+        emit(tx, event)
+
+
+def _listening(tx: Tx, event: Event) -> list[Rule]:
+    found: list[Rule] = []
+    for source in (event.source, ANY_SOURCE):
+        value = listened(event.account, event.region, event.bus, source)
+        if tx.count(EVENT_RULE, "listens", value):
+            found += tx.find(EVENT_RULE, "listens", value)
+    return found
+
+
+def event_id(tx: Tx, event: Event) -> str:
+    """As random as a task's ARN and a moment are; without drawing any, as this runs inside a write."""
+    number = tx.next("event")
+    told = (number, repr(event.time), event.account, event.source, event.detail_type, *event.resources)
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, "/".join(map(str, told))))
+
+
+def send(tx: Tx, rule: Rule, targets: Iterable[Target], envelope: dict[str, Any], now: float) -> None:
+    for target in targets:
+        put(tx, rule.account, rule.region, rule.arn, target, envelope, now)
+
+
+def put(
+    tx: Tx, account: str, region: str, origin: str, target: Target, envelope: dict[str, Any], now: float
+) -> bool:
+    """Send an event on its way to one target; False if too many wait for it. origin -- rule or schedule."""
+    queue = f"{origin}#{target.id}"
+    if tx.count(EVENT_DELIVERY, "queue", queue) >= MOST_WAITING:
+        return False
+    delivery = Delivery(
+        account=account,
+        region=region,
+        queue=queue,
+        sequence=tx.next("event-delivery"),
+        target=target,
+        rule_arn=origin,
+        event=envelope,
+        created_at=now,
+        due_at=now,
+    )
+    tx.insert(EVENT_DELIVERY, delivery)
+    return True
