@@ -100,7 +100,7 @@ class Companion:
                 await self.stop()
                 known = None
             try:
-                living = known or await asyncio.to_thread(self._start, command)
+                living = known if known is not None else await asyncio.to_thread(self._start, command)
                 await begun(known is not None)
                 await self._ended(living)
             except (CompanionError, OSError) as error:
