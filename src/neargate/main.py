@@ -105,6 +105,7 @@ async def _house(settings: Settings) -> AsyncIterator[House]:
     async with (
         SqliteStore(settings.data_dir / "truth.db") as store,
         SqliteStore(settings.data_dir / "logs.db") as logs,
+        SqliteStore(settings.data_dir / "metrics.db") as metrics,
     ):
         scope = Scope(settings.account_id, settings.region)
         await bootstrap.ensure_default_network(store, scope, settings, ids)
@@ -112,6 +113,7 @@ async def _house(settings: Settings) -> AsyncIterator[House]:
             settings=settings,
             store=store,
             logs=logs,
+            metrics=metrics,
             blobs=ContentStore(settings.data_dir / "oci"),
             clock=SystemClock(),
             ids=ids,

@@ -66,6 +66,7 @@ class Ecs:
             settings=settings,
             store=store,
             logs=store,
+            metrics=store,
             blobs=cast(Any, None),
             clock=self.clock,
             ids=SeededIds(1),

@@ -200,6 +200,7 @@ async def opened(directory: Path) -> AsyncIterator[Registry]:
             settings=settings,
             store=store,
             logs=store,
+            metrics=store,
             blobs=ContentStore(directory / "oci"),
             clock=Clock(),
             ids=SystemIds(),

@@ -32,6 +32,8 @@ class House:
     store: Store
     logs: Store
     """Log events, in a file of their own so that a loud task delays nobody."""
+    metrics: Store
+    """Metrics' points (state/metrics.py), in a file of their own as well."""
     blobs: ContentStore
     clock: Clock
     ids: Ids
@@ -71,6 +73,10 @@ class Call:
     @property
     def logs(self) -> Store:
         return self.house.logs
+
+    @property
+    def metrics(self) -> Store:
+        return self.house.metrics
 
     @property
     def blobs(self) -> ContentStore:

@@ -32,4 +32,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Streams that were deleted: their events go in slices.
         "CREATE TABLE log_garbage (stream BIGINT NOT NULL PRIMARY KEY)",
     ),
+    # 2: metrics and their points (state/metrics.py)
+    (
+        """CREATE TABLE metric (
+            account TEXT NOT NULL, region TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+            dimensions TEXT NOT NULL, series BIGINT NOT NULL UNIQUE, last_ts BIGINT NOT NULL,
+            bytes BIGINT NOT NULL, PRIMARY KEY (account, region, namespace, name, dimensions))""",
+        """CREATE TABLE metric_point (
+            series BIGINT NOT NULL, resolution INTEGER NOT NULL, ts BIGINT NOT NULL, unit TEXT NOT NULL,
+            count DOUBLE PRECISION NOT NULL, total DOUBLE PRECISION NOT NULL,
+            minimum DOUBLE PRECISION NOT NULL, maximum DOUBLE PRECISION NOT NULL, pairs BYTEA NOT NULL,
+            PRIMARY KEY (series, resolution, ts, unit))""",
+    ),
 )
