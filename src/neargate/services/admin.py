@@ -16,7 +16,7 @@ from neargate.kit.errors import ApiError
 from neargate.model import lifecycle
 from neargate.model.record import Record
 from neargate.services.call import House
-from neargate.state import catalog
+from neargate.state import catalog, metrics
 from neargate.state.store import Kind, Tx
 
 # What a reset keeps: the machine and its network are not the user's doing.
@@ -81,6 +81,7 @@ async def reset(house: House) -> dict[str, Any]:
     for id in file_systems:
         house.file_trees.discard(id)
     await house.logs.write(_forget_logs)
+    await house.metrics.write(metrics.forget_all)
     await house.objects.sweep(house.store, house.clock.now())
     return {"state": "reset"}
 
