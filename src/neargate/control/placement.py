@@ -16,6 +16,7 @@ from neargate.model import addresses, lifecycle
 from neargate.model.network import Interface, Subnet
 from neargate.model.placement import NO_CAPACITY, NO_TIER, Room, choose, emptiest, rooms
 from neargate.model.task import Node, Task
+from neargate.state import outbox
 from neargate.state.addresses import free as free_address
 from neargate.state.catalog import INTERFACE, NODE, SECURITY_GROUP, SUBNET, TASK
 from neargate.state.store import Change, Tx
@@ -90,7 +91,8 @@ def apply(tx: Tx, actions: Sequence[Place | Refuse], ids: Ids, now: float) -> No
             subnet = "" if isinstance(action, Refuse) else action.subnet.id
             reason = action.reason if isinstance(action, Refuse) else _ADDRESSES_FULL.format(subnet)
             stopped = lifecycle.request_stop(task, "TaskFailedToStart", reason, now)
-            tx.put(TASK, lifecycle.end_unplaced(stopped, now), expected=task)
+            ended = tx.put(TASK, lifecycle.end_unplaced(stopped, now), expected=task)
+            outbox.task_changed(tx, ended, now)
             continue
         chosen = action.subnet
         if not task.security_groups and chosen.vpc_id not in groups:
@@ -111,7 +113,8 @@ def apply(tx: Tx, actions: Sequence[Place | Refuse], ids: Ids, now: float) -> No
             created_at=now,
         )
         tx.insert(INTERFACE, interface)
-        tx.put(TASK, _placed(task, action, interface), expected=task)
+        placed = tx.put(TASK, _placed(task, action, interface), expected=task)
+        outbox.task_changed(tx, placed, now)
 
 
 def _placed(task: Task, place: Place, interface: Interface) -> Task:

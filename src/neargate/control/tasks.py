@@ -13,6 +13,7 @@ from neargate.control.metering import usage_of
 from neargate.control.parts import Parts, Watch
 from neargate.model import lifecycle
 from neargate.model.task import Task
+from neargate.state import outbox
 from neargate.state.catalog import INTERFACE, TASK, USAGE
 from neargate.state.store import Tx
 
@@ -51,6 +52,7 @@ def apply(tx: Tx, actions: Sequence[End | Release], now: float) -> None:
         task = action.task
         if isinstance(action, End):
             task = tx.put(TASK, lifecycle.end_unplaced(task, now), expected=task)
+            outbox.task_changed(tx, task, now)
         interface = tx.get(INTERFACE, task.interface_id) if task.interface_id else None
         if interface is not None:
             # Kept until the task is forgotten: DescribeTasks shows a stopped task's addresses.

@@ -9,8 +9,10 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from neargate.model import event_ecs
 from neargate.model.event import Delivery, Event, Rule, Target
 from neargate.model.event_pattern import compiled
+from neargate.model.task import Task
 from neargate.state.catalog_events import ANY_SOURCE, EVENT_DELIVERY, EVENT_RULE, listened
 from neargate.state.store import Tx
 
@@ -30,9 +32,10 @@ def emit(tx: Tx, event: Event) -> bool:
     return bool(matched)
 
 
-def emit_all(tx: Tx, events: Iterable[Event]) -> None:
-    for event in events:
-        emit(tx, event)
+def task_changed(tx: Tx, task: Task, now: float) -> Task:
+    """Tell of a task's new version, where it was written; the task."""
+    emit(tx, event_ecs.task_changed(task, now))
+    return task
 
 
 def _listening(tx: Tx, event: Event) -> list[Rule]:

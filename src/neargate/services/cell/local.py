@@ -25,6 +25,7 @@ from neargate.services.cell import endpoints, injected, log_intake, pulls
 from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.execs import Nodes
 from neargate.services.cell.views import View
+from neargate.state import outbox
 from neargate.state.catalog import NODE, TASK
 from neargate.state.store import StoreError, Tx
 
@@ -138,6 +139,8 @@ class LocalCell:
                     moved = lifecycle.advance(task, status, now)
                     if moved is not task:
                         tx.put(TASK, moved)
+                    if moved.version != task.version:
+                        outbox.task_changed(tx, moved, now)
 
         with _cell_errors():
             await self._house.store.write(body)

@@ -18,6 +18,7 @@ from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
 from neargate.services.ecs.network import Network, check_network
 from neargate.services.ecs.requests import Request, check_platform, read_request
+from neargate.state import outbox
 from neargate.state.catalog import NODE, TASK, TOKEN_USE
 from neargate.state.store import Tx
 
@@ -86,9 +87,8 @@ def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[T
     room, failure = _room(tx, call, overridden, task_maker.architecture(definition), request.count, demand)
     order = _order(call, cluster, definition, request, network, overridden, demand)
     now = call.now()
-    tasks = [
-        tx.insert(TASK, task_maker.make(order, provider, call.ids, now)) for provider in providers[:room]
-    ]
+    made = [task_maker.make(order, provider, call.ids, now) for provider in providers[:room]]
+    tasks = [outbox.task_changed(tx, tx.insert(TASK, task), now) for task in made]
     return tasks, [{"arn": cluster.arn, **failure} for _ in range(request.count - room)]
 
 

@@ -8,6 +8,7 @@ from neargate.model import lifecycle
 from neargate.model.task import Task
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, pages, render
+from neargate.state import outbox
 from neargate.state.catalog import TASK
 from neargate.state.store import Tx
 
@@ -103,6 +104,10 @@ async def stop_task(call: Call, params: Params) -> Result:
         if task is None:
             names.need_cluster(tx, call.scope.arn("ecs", f"cluster/{cluster}"))
         task = names.need_task(tx, arn)
-        return tx.put(TASK, lifecycle.request_stop(task, "UserInitiated", reason, call.now()))
+        now = call.now()
+        stopped = lifecycle.request_stop(task, "UserInitiated", reason, now)
+        if stopped is task:
+            return task
+        return outbox.task_changed(tx, tx.put(TASK, stopped), now)
 
     return {"task": render.task(await call.store.write(body))}
