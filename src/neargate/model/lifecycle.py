@@ -132,13 +132,19 @@ def _reached(status: SandboxStatus) -> str:
     return "PENDING" if status.pull_started_at is not None else "PROVISIONING"
 
 
-def request_stop(task: Task, code: str, reason: str, now: float) -> Task:
-    """The task with desiredStatus STOPPED; unchanged if it is there already. The first reason stays."""
+def request_stop(task: Task, code: str, reason: str, now: float, *, draining: bool = False) -> Task:
+    """The task with desiredStatus STOPPED; unchanged if it is there already. The first reason stays.
+
+    draining -- it runs on until its targets have let go of it: whoever sees to that ends the draining.
+    """
     if task.desired_status == "STOPPED":
         return task
+    draining = draining and "DEACTIVATING" in LEGAL[task.last_status]
     return replace(
         task,
         desired_status="STOPPED",
+        draining=draining,
+        last_status="DEACTIVATING" if draining else task.last_status,
         stop_code=code,
         stopped_reason=reason or DEFAULT_REASONS.get(code, ""),
         stopping_at=max(now, *_begun(task)),

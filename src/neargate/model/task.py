@@ -100,6 +100,12 @@ class Task(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The service revision that it was made from."""
     protected_until: float | None = None
     """A service does not stop it before, to scale in or to deploy."""
+    healthy_at: float | None = None
+    """When its service first found it healthy."""
+    draining: bool = False
+    """It is to stop once its targets have let go of it: until then it runs on."""
+    accounted: bool = False
+    """Its service has taken note of its end."""
     started_by: str | None = None
     overrides: dict[str, Any] = {}
     tags: dict[str, str] = {}

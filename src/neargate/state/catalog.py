@@ -66,7 +66,7 @@ TASK = Kind(
         "size": size_of,
         "definition": lambda r: r.definition_arn,
         # Of a service: those that a loop still has work with, and counts by deployment and load.
-        "service": lambda r: None if r.released or not r.service_arn else r.service_arn,
+        "service": lambda r: None if r.accounted or not r.service_arn else r.service_arn,
         "deployment": deployment_load,
         # Tasks that a loop still has work with; the rest is history.
         "open": lambda r: None if r.released else "yes",

@@ -7,6 +7,7 @@ assembled once; the store stays the truth, a view can be thrown away at any mome
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from neargate.kit.errors import ApiError
 from neargate.model import addresses, endpoints
@@ -87,7 +88,7 @@ class View:
                 changed |= self._assignments.pop(arn, None) is not None
             elif known is None:
                 fresh.append(task)
-            elif known.desired != task.desired_status:
+            elif known.desired != _desired(task):
                 self._assignments[arn] = _assignment(known.spec, task)
                 changed = True
         if fresh:
@@ -121,4 +122,8 @@ class View:
 
 
 def _assignment(spec: SandboxSpec, task: Task) -> Assignment:
-    return Assignment(spec=spec, desired="STOPPED" if task.desired_status == "STOPPED" else "RUNNING")
+    return Assignment(spec=spec, desired=_desired(task))
+
+
+def _desired(task: Task) -> Literal["RUNNING", "STOPPED"]:
+    return "STOPPED" if task.desired_status == "STOPPED" and not task.draining else "RUNNING"

@@ -10,6 +10,7 @@ from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, pages, render
 from neargate.state import outbox
 from neargate.state.catalog import TASK
+from neargate.state.catalog_balancers import TARGET
 from neargate.state.store import Tx
 
 _MAX_DESCRIBED = 100
@@ -105,7 +106,9 @@ async def stop_task(call: Call, params: Params) -> Result:
             names.need_cluster(tx, call.scope.arn("ecs", f"cluster/{cluster}"))
         task = names.need_task(tx, arn)
         now = call.now()
-        stopped = lifecycle.request_stop(task, "UserInitiated", reason, now)
+        # What a balancer sends requests to is stopped once they have gone elsewhere (control/services).
+        draining = bool(task.service_arn) and tx.count(TARGET, "task", arn) > 0
+        stopped = lifecycle.request_stop(task, "UserInitiated", reason, now, draining=draining)
         if stopped is task:
             return task
         return outbox.task_changed(tx, tx.put(TASK, stopped), now)
