@@ -10,18 +10,22 @@ from typing import Any
 from neargate.control.parts import Parts
 from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TASK_DEFINITION, TOKEN_USE, minute
 from neargate.state.catalog_alarms import ALARM_HISTORY
+from neargate.state.catalog_discovery import OPERATION
 from neargate.state.store import Kind, Tx
 
 TOKEN_SECONDS = 24 * 3600.0
 SESSION_SECONDS = 30 * 24 * 3600.0
 """As long as Session Manager remembers its sessions."""
 ALARM_HISTORY_SECONDS = 30 * 24 * 3600.0
+OPERATION_SECONDS = 24 * 3600.0
+"""Of service discovery: they are over when they are answered."""
 _BATCH = 500
 _LONGEST_PAUSE = 60.0
 _BY_AGE: tuple[tuple[Kind[Any], str, float], ...] = (
     (TOKEN_USE, "minute", TOKEN_SECONDS),
     (EXEC_SESSION, "over", SESSION_SECONDS),
     (ALARM_HISTORY, "minute", ALARM_HISTORY_SECONDS),
+    (OPERATION, "minute", OPERATION_SECONDS),
 )
 """What goes by its age alone: the kind, its index by minutes, seconds kept."""
 
