@@ -32,6 +32,8 @@ class Deployment(Part, frozen=True, kw_only=True, omit_defaults=True):
     """Failures that count for the circuit breaker, since the last success where that resets it."""
     failed_starts: int = 0
     """Consecutive tasks that never reached RUNNING: new ones wait longer and longer."""
+    failed_start_at: float = 0.0
+    """When the last of them ended."""
     start_after: float = 0.0
     """No task is started before."""
 
@@ -53,6 +55,8 @@ class Service(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Those that are not INACTIVE; the PRIMARY first."""
     tags: dict[str, str] = {}
     client_token: str = ""
+    request_digest: str = ""
+    """SHA-256 of the CreateService request: whether another one is the same."""
     created_at: float = 0.0
     created_by: str = ""
     changed_at: float = 0.0
@@ -85,6 +89,9 @@ class ServiceRevision(Record, frozen=True, kw_only=True, omit_defaults=True):
     definition_arn: str
     body: dict[str, Any]
     """The members of a service that its tasks depend on, as DescribeServiceRevisions shows them."""
+    groups: tuple[str, ...] = ()
+    """The target group of each of its load balancers: of those with an alternate one, which of the two it got.
+    Empty until control/services has chosen."""
     created_at: float = 0.0
 
 

@@ -54,7 +54,7 @@ def cluster_name(text: str | None, scope: Scope) -> str:
     if not text:
         return DEFAULT_CLUSTER
     if text.startswith("arn:"):
-        text = _resource(text, scope, "cluster", cluster_not_found())
+        text = resource(text, scope, "cluster", cluster_not_found())
         if "/" in text:
             raise invalid(f"Invalid cluster ARN: {text[:300]}")
     if not _NAME.fullmatch(text):
@@ -68,7 +68,7 @@ def cluster_arn(text: str | None, scope: Scope) -> str:
     return scope.arn("ecs", f"cluster/{cluster_name(text, scope)}")
 
 
-def _resource(arn: str, scope: Scope, kind: str, missing: ApiError) -> str:
+def resource(arn: str, scope: Scope, kind: str, missing: ApiError) -> str:
     """What follows `<kind>/` in an ECS ARN; `missing` is raised for one of another account or region."""
     parts = arn.split(":", 5)
     if len(parts) != 6 or parts[2] != "ecs" or not parts[5].startswith(f"{kind}/"):
@@ -91,7 +91,7 @@ def need_cluster(tx: Tx, arn: str) -> Cluster:
 def task_arn(text: str, cluster: str, scope: Scope) -> str:
     """ARN of a task by its id or ARN, old short ones as well. `cluster` is the named cluster's name."""
     if text.startswith("arn:"):
-        rest = _resource(text, scope, "task", invalid("The referenced task was not found."))
+        rest = resource(text, scope, "task", invalid("The referenced task was not found."))
     else:
         rest = text.removeprefix("task/")
     where, _, id = rest.rpartition("/")
@@ -112,7 +112,7 @@ def need_task(tx: Tx, arn: str) -> Task:
 def definition_name(text: str, scope: Scope) -> tuple[str, int | None]:
     """(family, revision or None) of `family`, `family:3` or an ARN. Raises ClientException."""
     if text.startswith("arn:"):
-        text = _resource(text, scope, "task-definition", no_definition())
+        text = resource(text, scope, "task-definition", no_definition())
     family, colon, revision = text.partition(":")
     if not _NAME.fullmatch(family):
         raise client_error(f"Invalid task definition '{text[:300]}'.")
@@ -152,6 +152,16 @@ def find_definition(tx: Tx, scope: Scope, text: str) -> TaskDefinition | None:
         record = tx.get(FAMILY, family_id(scope, family))
         revision = record.active if record is not None else 0
     return tx.get(TASK_DEFINITION, definition_arn(scope, family, revision)) if revision else None
+
+
+def active_definition(tx: Tx, scope: Scope, text: str) -> TaskDefinition:
+    """The revision to run. Raises ClientException."""
+    definition = find_definition(tx, scope, text)
+    if definition is None:
+        raise no_definition()
+    if definition.status != "ACTIVE":
+        raise client_error("TaskDefinition is inactive")
+    return definition
 
 
 def read_tags(given: Sequence[Mapping[str, Any]] | None) -> dict[str, str]:

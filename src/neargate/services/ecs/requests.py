@@ -6,7 +6,7 @@ Called by run.py. Raises AWS's errors; the order of the checks is the order of t
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from neargate.kit.errors import ApiError
 from neargate.model import sizes
@@ -61,7 +61,7 @@ def read_request(params: Params, scope: Scope) -> Request:
         count=_count(params.get("count")),
         launch_type=launch_type,
         strategy=strategy,
-        platform_version=_platform(params.get("platformVersion") or "LATEST"),
+        platform_version=platform(params.get("platformVersion") or "LATEST"),
         overrides=names.with_role_arns(params.get("overrides") or {}, scope),
         group=params.get("group") or "",
         started_by=params.get("startedBy") or None,
@@ -92,7 +92,8 @@ def _check_texts(params: Params) -> None:
         raise names.invalid(f"group can have at most {_GROUP_LIMIT} characters.")
 
 
-def _platform(version: str) -> str:
+def platform(version: str) -> str:
+    """The number of a platform version. Raises PlatformUnknownException."""
     if version not in _PLATFORMS:
         raise ApiError(
             "PlatformUnknownException",
@@ -101,7 +102,18 @@ def _platform(version: str) -> str:
     return _PLATFORMS[version]
 
 
-def check_platform(request: Request, body: Mapping[str, Any], *, spot: bool) -> None:
+class Platform(Protocol):
+    """What check_platform asks of a request; services make tasks by theirs."""
+
+    @property
+    def platform_version(self) -> str: ...
+    @property
+    def overrides(self) -> Mapping[str, Any]: ...
+    @property
+    def enable_execute_command(self) -> bool: ...
+
+
+def check_platform(request: Platform, body: Mapping[str, Any], *, spot: bool) -> None:
     """Whether the platform version, and what neargate's nodes are, can run the definition (on Spot)."""
     platform = body.get("runtimePlatform", {})
     if platform.get("operatingSystemFamily", "LINUX") != "LINUX":
@@ -127,7 +139,7 @@ def check_platform(request: Request, body: Mapping[str, Any], *, spot: bool) -> 
         )
 
 
-def _needs_newest(request: Request, body: Mapping[str, Any]) -> bool:
+def _needs_newest(request: Platform, body: Mapping[str, Any]) -> bool:
     """Whether anything asked for came with platform version 1.4.0."""
     overrides = request.overrides
     cpu = sizes.parse_cpu(overrides["cpu"]) if overrides.get("cpu") else int(body["cpu"])

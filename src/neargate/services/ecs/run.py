@@ -75,7 +75,7 @@ def _made_before(tx: Tx, use: TokenUse, digest: str) -> tuple[list[Task], list[d
 
 
 def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[Task], list[dict[str, Any]]]:
-    definition = _definition(tx, call, request.task_definition)
+    definition = names.active_definition(tx, call.scope, request.task_definition)
     providers = _providers(cluster, request)
     if "FARGATE" not in definition.body["compatibilities"]:
         raise names.invalid(_NOT_FARGATE)
@@ -90,15 +90,6 @@ def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[T
     made = [task_maker.make(order, provider, call.ids, now) for provider in providers[:room]]
     tasks = [outbox.task_changed(tx, tx.insert(TASK, task), now) for task in made]
     return tasks, [{"arn": cluster.arn, **failure} for _ in range(request.count - room)]
-
-
-def _definition(tx: Tx, call: Call, text: str) -> TaskDefinition:
-    definition = names.find_definition(tx, call.scope, text)
-    if definition is None:
-        raise names.no_definition()
-    if definition.status != "ACTIVE":
-        raise names.client_error("TaskDefinition is inactive")
-    return definition
 
 
 def _providers(cluster: Cluster, request: Request) -> Sequence[str | None]:
@@ -180,7 +171,7 @@ async def start_task(call: Call, params: Params) -> Result:
 
     def body(tx: Tx) -> None:
         names.need_cluster(tx, arn)
-        definition = _definition(tx, call, params["taskDefinition"])
+        definition = names.active_definition(tx, call.scope, params["taskDefinition"])
         if "EC2" not in definition.body.get("requiresCompatibilities", ("EC2",)):
             raise names.invalid("Task definition does not support launch_type EC2.")
 
