@@ -34,7 +34,9 @@ class LoadBalancer(Record, frozen=True, kw_only=True, omit_defaults=True):
     """provisioning, active, failed."""
     ip_address_type: str = "ipv4"
     attributes: dict[str, str] = {}
-    """Only those that were set; defaults are in model/balancer_rules."""
+    """Only those that were set; model/balancer_rules_attributes has all of them, with defaults."""
+    private_link_rules: str = "on"
+    """Whether security groups are for PrivateLink too: on or off. Only told again."""
     tags: dict[str, str] = {}
     created_at: float = 0.0
 
@@ -53,6 +55,8 @@ class Listener(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Default actions, in AWS's member names; a forward always has its ForwardConfig spelt out."""
     attributes: dict[str, str] = {}
     tags: dict[str, str] = {}
+    rule_tags: dict[str, str] = {}
+    """Of its default rule."""
     created_at: float = 0.0
 
 
