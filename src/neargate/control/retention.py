@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 from neargate.control.parts import Parts
+from neargate.model.queue import DEDUPLICATION_SECONDS
 from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TASK_DEFINITION, TOKEN_USE, minute
 from neargate.state.catalog_alarms import ALARM_HISTORY
 from neargate.state.catalog_discovery import OPERATION
+from neargate.state.catalog_events import QUEUE_DEDUPLICATION, QUEUE_MESSAGE
 from neargate.state.store import Kind, Tx
 
 TOKEN_SECONDS = 24 * 3600.0
@@ -26,6 +28,8 @@ _BY_AGE: tuple[tuple[Kind[Any], str, float], ...] = (
     (EXEC_SESSION, "over", SESSION_SECONDS),
     (ALARM_HISTORY, "minute", ALARM_HISTORY_SECONDS),
     (OPERATION, "minute", OPERATION_SECONDS),
+    (QUEUE_MESSAGE, "expires", 0.0),
+    (QUEUE_DEDUPLICATION, "minute", DEDUPLICATION_SECONDS),
 )
 """What goes by its age alone: the kind, its index by minutes, seconds kept."""
 

@@ -5,6 +5,8 @@ Imported by services/{events,scheduler,sqs}, state/{outbox,queues} and control/{
 
 from neargate.model.event import Delivery, EventBus, Rule
 from neargate.model.event_pattern import compiled
+from neargate.model.queue import Deduplication, Message, Queue
+from neargate.state.catalog import minute
 from neargate.state.store import Kind
 
 ANY_SOURCE = "*"
@@ -40,3 +42,18 @@ EVENT_RULE = Kind(
     },
 )
 EVENT_DELIVERY = Kind("event-delivery", Delivery, lambda r: r.id, {"queue": lambda r: r.queue})
+
+QUEUE = Kind("queue", Queue, lambda r: r.arn)
+QUEUE_MESSAGE = Kind(
+    "queue-message",
+    Message,
+    lambda r: r.key,
+    {
+        "queue": lambda r: f"{r.queue:09d}",
+        "sequence": lambda r: f"{r.queue:09d}/{r.sequence}",
+        "expires": lambda r: minute(r.expires_at),
+    },
+)
+QUEUE_DEDUPLICATION = Kind(
+    "queue-deduplication", Deduplication, lambda r: r.id, {"minute": lambda r: minute(r.at)}
+)

@@ -12,6 +12,22 @@ from neargate.wire.json_body import Writers
 from neargate.wire.models import Service
 from neargate.wire.shapes import Ref, Shape
 
+# What SQS called its errors in the query protocol, where its model does not say so.
+_QUERY_CODES = {
+    ("sqs", name): f"AWS.SimpleQueueService.{code}"
+    for name, code in (
+        ("BatchEntryIdsNotDistinct", "BatchEntryIdsNotDistinct"),
+        ("BatchRequestTooLong", "BatchRequestTooLong"),
+        ("EmptyBatchRequest", "EmptyBatchRequest"),
+        ("InvalidBatchEntryId", "InvalidBatchEntryId"),
+        ("MessageNotInflight", "MessageNotInflight"),
+        ("PurgeQueueInProgress", "PurgeQueueInProgress"),
+        ("QueueDoesNotExist", "NonExistentQueue"),
+        ("TooManyEntriesInBatchRequest", "TooManyEntriesInBatchRequest"),
+        ("UnsupportedOperation", "UnsupportedOperation"),
+    )
+} | {("sqs", "QueueNameExists"): "QueueAlreadyExists"}
+
 
 @dataclass(frozen=True, slots=True)
 class WireError:
@@ -65,6 +81,6 @@ def on_the_wire(service: Service, error: ApiError, *, query: bool = False) -> Wi
     modelled = trait.http_status_code if trait and (query or not service.query_compatible) else None
     status = error.status or modelled or (500 if shape.fault else 400)
     spelled = next((member for member in shape.members if member.lower() == "message"), "")
-    code = (trait and trait.code) or name
+    code = (trait and trait.code) or _QUERY_CODES.get((service.name, name)) or name
     members = {spelled or "message": error.message, **error.fields}
     return WireError(name, code, status, members, error.message, shape, bool(spelled))

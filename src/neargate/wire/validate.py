@@ -94,6 +94,7 @@ DIALECTS = {
     "s3": Dialect("InvalidArgument"),
     "secretsmanager": Dialect("InvalidParameterException"),
     "servicediscovery": Dialect("InvalidInput"),
+    "sqs": Dialect("InvalidParameterValue", _ec2, "MissingParameter"),
 }
 
 
