@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 
 from bench.measure import Figure, median, percentile
-from neargate.model.sandbox import SandboxSpec
+from neargate.model.sandbox import Mount, SandboxSpec, SharedVolume
 from neargate.node.drivers.base import Sandbox
 from neargate.node.drivers.microvm.driver import MicrovmDriver
 from tests.contracts.drivers.rig import CACHE, Rig, build_image, shell
 
 TASKS, IDLE, MANY = 15, 10, 50
+FILE_MIB = 64
 _PLAIN = """
 import json, os, sys, time
 from neargate.node.drivers.microvm.vmm import launch, scratch
@@ -53,6 +54,9 @@ async def _measure(work: Path) -> list[Figure]:
     ready, ready_cpu = await _starts(_rig(work / "ready", image, ready=1))
     plain = await _plain_boots(_rig(work / "plain", image, ready=0), work)
     idle = await _idle(_rig(work / "idle", image, ready=0), IDLE)
+    written, read = await _shared_files(_rig(work / "files", image, ready=0), work)
+    (work / "beside").mkdir()
+    own_written, own_read = await _shared_files(Rig(work / "beside", image, 31, "process"), work)
     seconds, used = await _many(_rig(work / "many", image, ready=0))
     note = f"n={TASKS}, processor {median(cold_cpu):.0f} ms"
     return [
@@ -63,6 +67,8 @@ async def _measure(work: Path) -> list[Figure]:
         Figure("with a clone ready to running, p99", percentile(ready, 0.99), "ms"),
         Figure("plain boot of the same guest to its first container, median", median(plain), "ms", "", "n=3"),
         Figure("idle machine, beyond its template", median(idle) / 1e6, "MB", "<= 30", f"n={IDLE}"),
+        Figure("EFS volume, written and synced", written, "MB/s", "", f"process tier {own_written:.0f}"),
+        Figure("EFS volume, read", read, "MB/s", "", f"process tier {own_read:.0f}"),
         Figure("machine with one container, one of fifty", used / MANY / 1e6, "MB", "", "by MemAvailable"),
         Figure("fifty machines at once to running", seconds, "s", "", f"{used / 2**30:.1f} GiB in all"),
     ]  # fmt: skip
@@ -141,6 +147,28 @@ async def _idle(rig: Rig, count: int) -> list[int]:
         finally:
             await _close(rig)
     return found
+
+
+async def _shared_files(rig: Rig, work: Path) -> tuple[float, float]:
+    """Megabytes a second that a container writes to a volume that outlives it, and reads of it anew."""
+    tree = work / f"tree-{rig.tier}"
+    tree.mkdir()
+    mounts, volume = (Mount(volume="v", target="/mnt"),), SharedVolume(volume="v", tree=str(tree))
+    rates = []
+    async with rig.driver:
+        try:
+            sandbox = await rig.run(shell("c", "exec sleep 3600", mounts=mounts), shared_volumes=(volume,))
+            for script in (
+                f"dd if=/dev/zero of=/mnt/f bs=1M count={FILE_MIB} conv=fsync",
+                "dd if=/mnt/f of=/dev/null bs=1M",
+            ):
+                began = time.perf_counter()
+                result = await sandbox.exec("c", ("sh", "-c", script), 120)
+                assert result.exit_code == 0, result.output
+                rates.append(FILE_MIB * 1.048576 / (time.perf_counter() - began))
+        finally:
+            await _close(rig)
+    return rates[0], rates[1]
 
 
 def _own(pid: int) -> int:

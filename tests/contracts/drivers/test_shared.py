@@ -10,9 +10,6 @@ from neargate.node.drivers.base import DriverError, Sandbox
 from neargate.node.shim import kernel
 from tests.contracts.drivers.rig import Rig, ended, lines, only, shell
 
-TIERS = ("process", "gvisor")
-pytestmark = only(*TIERS, why="a virtual machine has no such volumes yet")
-
 
 @pytest.fixture
 def tree(rig: Rig) -> Path:
@@ -186,6 +183,7 @@ async def test_a_container_of_another_user_is_the_access_points_too(rig: Rig, tr
     assert ((tree / "f").stat().st_uid, (tree / "f").stat().st_gid) == (5000, 6000)
 
 
+@only("process", "gvisor", why="a virtual machine's files are served as the access point's user to all")
 async def test_other_users_of_that_container_make_nothing_there(rig: Rig, tree: Path) -> None:
     """Never a file of an owner that the access point does not allow."""
     os.chown(tree, 5000, 6000)
@@ -195,6 +193,21 @@ async def test_other_users_of_that_container_make_nothing_there(rig: Rig, tree: 
     result = await sandbox.exec("c", ("sh", "-c", script), 30)
     assert result.output.endswith(b"refused\n")
     assert list(tree.iterdir()) == []
+
+
+@only("microvm", why="elsewhere owners are mapped by the kernel, one to one")
+async def test_every_user_is_the_access_points(rig: Rig, tree: Path) -> None:
+    os.chown(tree, 5000, 6000)
+    (tree / "closed").write_text("closed\n")
+    (tree / "closed").chmod(0o600)
+    script = "echo mine > /mnt/$0; stat -c %u:%g /mnt/$0; cat /mnt/closed || chown 7 /mnt/$0 || echo refused"
+    sandbox = await opened(rig, tree, mounting("c", "exec sleep 600"), **_as(5000, 6000))
+    for user in ("root", "web"):
+        command = f"su {user} -s /bin/sh -c '{script}' {user} 2>/dev/null"
+        result = await sandbox.exec("c", ("sh", "-c", command), 30)
+        assert result.output == b"5000:6000\nrefused\n"
+        found = (tree / user).stat()
+        assert (found.st_uid, found.st_gid) == (5000, 6000)
 
 
 @only("gvisor", why="the kernel's own maps take any user")
@@ -250,8 +263,9 @@ async def test_a_file_system_that_cannot_map_owners(rig: Rig, tmp_path: Path) ->
         script = "echo x > /mnt/x; chown web /mnt/x; stat -c %u /mnt/x"
         assert await said(rig, root / "fs-9", script) == "1000\n"
         assert (root / "fs-9/x").stat().st_uid == 1000
-        with pytest.raises(DriverError, match="cannot map owners"):
-            await opened(rig, root / "fs-9", mounting("c", "true"), **_as(5, 5))
+        if rig.tier != "microvm":
+            with pytest.raises(DriverError, match="cannot map owners"):
+                await opened(rig, root / "fs-9", mounting("c", "true"), **_as(5, 5))
     finally:
         kernel.umount(str(root))
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from neargate.node.guest import identity
+from neargate.node.guest import identity, shares
 from neargate.node.guest.disks import Disks
 from neargate.node.guest.port import Output, Port
 from neargate.node.shim import birth, files, kernel
@@ -31,6 +31,10 @@ SCRATCH = 0
 
 class GuestContainer(Container):
     port: Port
+
+    def _mount_shared(self, name: str, user: dict[str, Any]) -> str:
+        """Users are the volume's affair, and the server's on the host."""
+        return shares.place(name)
 
     def open_writer(self, limit: int, blocking: bool) -> Output:
         return Output(self.port, self.name)
@@ -115,6 +119,8 @@ class Guest(Shim):
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         for name, text in setup["files"].items():
             files.write(f"{DIRECTORY}/{name}", text)
+        if setup["shared"]:
+            shares.mount(setup["shared"])
         if setup["shared_pid"]:
             self._pause = birth.pid_namespace(-1)
 

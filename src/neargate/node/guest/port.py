@@ -17,11 +17,17 @@ _READ = 1 << 17
 _LIMIT = 16 << 20
 
 
+def open_port(number: int) -> int:
+    """A descriptor of the `number`th port of the machine."""
+    suffix = f"p{number}"
+    while not (found := [n for n in os.listdir("/dev") if n.startswith("vport") and n.endswith(suffix)]):
+        time.sleep(0.01)  # the driver finds its ports a little after it is loaded
+    return os.open(f"/dev/{found[0]}", os.O_RDWR | os.O_CLOEXEC)
+
+
 class Port(Peer):
     def __init__(self) -> None:
-        while not (found := [name for name in os.listdir("/dev") if name.startswith("vport")]):
-            time.sleep(0.01)  # the driver finds its ports a little after it is loaded
-        self.fd = os.open(f"/dev/{found[0]}", os.O_RDWR | os.O_CLOEXEC)
+        self.fd = open_port(1)
         self._reader = frames.Reader(_LIMIT)
         self.closed = False
 

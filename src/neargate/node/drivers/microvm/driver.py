@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from neargate.kit import kvm
-from neargate.model.sandbox import VOLUME_FAILED, SandboxSpec
+from neargate.model.sandbox import SandboxSpec
 from neargate.node import ocispec
-from neargate.node.drivers.base import DriverError, DriverUnavailable
+from neargate.node.drivers.base import DriverUnavailable
 from neargate.node.drivers.microvm import guest_image, verdict
 from neargate.node.drivers.microvm.guest_image import GuestImage
 from neargate.node.drivers.microvm.ready import ReadyClones
@@ -96,10 +96,6 @@ class MicrovmDriver(ShimDriver):
     # -- sandboxes -------------------------------------------------------------------------------------
 
     async def open(self, spec: SandboxSpec, directory: Path) -> LinkedSandbox:
-        if spec.shared_volumes:
-            raise DriverError(
-                f"{VOLUME_FAILED}the microvm tier has no way to them yet: demand gvisor or process"
-            )
         template = await self.template(spec)
         own_size = spec.ephemeral_bytes != disks.DEFAULT_BYTES
         scratch = str((await self._disks.of(spec.ephemeral_bytes)).resolve()) if own_size else ""

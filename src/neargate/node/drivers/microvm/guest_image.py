@@ -35,7 +35,7 @@ _NAMES = ("vmlinuz", "initramfs", "vmm.erofs", "rehearsal.erofs")
 QEMU = "/usr/bin/qemu-system-x86_64"
 _NO_QEMU = "microvm tier: QEMU is missing: apt-get install qemu-system-x86"
 _MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "virtio_net", "erofs",
-            "overlay")  # fmt: skip
+            "overlay", "fuse")  # fmt: skip
 """In the order in which they are loaded; what each depends on comes before it."""
 _TOOLS = ("/usr/bin/crun", "/usr/bin/tini-static")
 _FIRMWARE = ("/usr/share/seabios/bios-microvm.bin", "/usr/share/qemu/bios-microvm.bin",
@@ -229,7 +229,20 @@ def _stage(files: dict[str, Path], tree: Path) -> None:
 
 def _initramfs(files: dict[str, Path], modules: Path, tree: Path, target: Path) -> None:
     _stage(files, tree)
-    for name in ("proc", "sys", "dev", "run", "tmp", "new", "task", "images", "etc", "root", "sbin"):
+    for name in (
+        "proc",
+        "sys",
+        "dev",
+        "run",
+        "tmp",
+        "new",
+        "task",
+        "images",
+        "shared",
+        "etc",
+        "root",
+        "sbin",
+    ):
         (tree / name).mkdir(parents=True, exist_ok=True)
     (tree / "bin/cp").symlink_to("busybox")
     (tree / "modules/order").write_text("\n".join(m.name for m in _module_order(modules)))

@@ -85,7 +85,7 @@ class Templates:
 
     def _key(self, size: Size) -> str:
         line = machine.kernel_command_line(self._tsc, self._accelerator)
-        command = machine.command(size, machine.Ends(0, 0, 0, 0, 0), self._accelerator, [line])
+        command = machine.command(size, machine.Ends(0, 0, 0, 0, 0, 0), self._accelerator, [line])
         parts = [self._image.key, *command, os.uname().release]
         return f"{self._image.key[:12]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
 
@@ -141,6 +141,7 @@ def _rehearsal() -> dict[str, Any]:
     config["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.bpf(ocispec.CAPABILITIES)}
     setup = {name: getattr(spec, name) for name in ("id", "interface", "memory", "cpu", "pids", "shared_pid")}
     setup |= {"files": ocispec.etc_files(spec), "hostname": "rehearsal", "scratch_released": False}
+    setup["shared"] = []
     start: dict[str, Any] = {
         "op": "start",
         "name": container.name,

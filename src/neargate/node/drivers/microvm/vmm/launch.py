@@ -27,12 +27,21 @@ class LaunchError(Exception):
 
 class Vm:
     def __init__(
-        self, pid: int, output: int, port: socket.socket, qmp: Qmp, tap_name: str, disk: int
+        self,
+        pid: int,
+        output: int,
+        port: socket.socket,
+        files: socket.socket,
+        qmp: Qmp,
+        tap_name: str,
+        disk: int,
     ) -> None:
         self.pid = pid
         self.output = output
         """Read end of what QEMU says (and, while a template boots, the guest's console)."""
         self.port = port
+        self.files = files
+        """Where the guest asks for what is in its shared volumes."""
         self.qmp = qmp
         self.tap = tap_name
         self.scratch = disk
@@ -147,13 +156,15 @@ def _launch(
     """Closes the tap's descriptor here."""
     monitor, monitor_there = socket.socketpair()
     port, port_there = socket.socketpair()
-    for end in (port, port_there):
+    asked, asked_there = socket.socketpair()
+    for end in (port, port_there, asked, asked_there):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PORT_BUFFER)
     read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     tap_fd, tap_name = made_tap
-    ends = machine.Ends(memory=10, monitor=11, port=12, scratch=13, tap=14)
+    ends = machine.Ends(memory=10, monitor=11, port=12, scratch=13, tap=14, files=15)
     inherited = {
         memory: 10, monitor_there.fileno(): 11, port_there.fileno(): 12, scratch_disk: 13, tap_fd: 14,
+        asked_there.fileno(): 15,
     } | (extra or {})  # fmt: skip
     size = machine.Size(template["cpus"], template["memory"])
     argv = machine.command(size, ends, template["accelerator"], boot_arguments)
@@ -163,10 +174,10 @@ def _launch(
     finally:
         for fd in (tap_fd, write):
             os.close(fd)
-        monitor_there.close()
-        port_there.close()
+        for there in (monitor_there, port_there, asked_there):
+            there.close()
     try:
-        return Vm(pid, read, port, Qmp(monitor), tap_name, scratch_disk)
+        return Vm(pid, read, port, asked, Qmp(monitor), tap_name, scratch_disk)
     except QmpError as error:
         os.kill(pid, 9)
         os.waitpid(pid, 0)

@@ -30,6 +30,8 @@ class Ends:
     port: int
     scratch: int
     tap: int
+    files: int
+    """Of what the guest asks of its shared volumes (files.py)."""
 
 
 def command(size: Size, ends: Ends, accelerator: str, boot: list[str] | None) -> list[str]:
@@ -48,8 +50,9 @@ def command(size: Size, ends: Ends, accelerator: str, boot: list[str] | None) ->
         "-serial", "stdio" if boot else "null",
         "-chardev", f"socket,id=monitor,fd={ends.monitor}", "-mon", "chardev=monitor,mode=control",
         "-chardev", f"socket,id=port,fd={ends.port}",
-        *_device("virtio-serial-device,max_ports=2", 0),
-        "-device", "virtserialport,chardev=port,nr=1",
+        "-chardev", f"socket,id=files,fd={ends.files}",
+        *_device("virtio-serial-device,max_ports=3", 0),
+        "-device", "virtserialport,chardev=port,nr=1", "-device", "virtserialport,chardev=files,nr=2",
         "-netdev", f"tap,id=net,fd={ends.tap}", *_device("virtio-net-device,netdev=net", 1),
         *_disks(ends.scratch),
     ]  # fmt: skip

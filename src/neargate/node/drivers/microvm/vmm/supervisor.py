@@ -12,13 +12,13 @@ import sys
 import time
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import launch, machine, scratch, tap, told
+from neargate.node.drivers.microvm.vmm import file_server, launch, machine, scratch, tap, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.qmp import QmpError
 from neargate.node.drivers.microvm.vmm.terminals import Terminals
 from neargate.node.guest import frames
-from neargate.node.shim import birth, kernel
+from neargate.node.shim import birth, kernel, shared
 from neargate.node.shim.main import VERSION, Shim
 from neargate.node.shim.peers import Peer
 
@@ -99,6 +99,8 @@ class Supervisor(Shim):
         self._number = 0
         self._runtime_ids: dict[str, str] = {}
         self._quiet = False
+        self._file_server = 0
+        """Its process; 0: there are no shared volumes, or it has ended."""
 
     @property
     def vm(self) -> launch.Vm:
@@ -129,6 +131,7 @@ class Supervisor(Shim):
         born = {name: setup[name] for name in ("id", "hostname", "interface", "files", "shared_pid")}
         born |= {name: setup[name] for name in ("memory", "pids", "cpu")}
         born["scratch_released"] = scratch_released
+        born["shared"] = self._serve_files()
         entropy = os.urandom(_ENTROPY).hex()
         launch.send(self.vm, {"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
         launch.hear(self.vm, "states", _BIRTH_SECONDS)
@@ -138,6 +141,18 @@ class Supervisor(Shim):
         self.watch(self.vm.port.fileno(), self._from_guest)
         self.watch(self.vm.output, self._from_qemu)
         self._persist()
+
+    def _serve_files(self) -> list[dict[str, Any]]:
+        """Begin to answer for the shared volumes: what the guest must know of them. Raise OSError."""
+        volumes = self.setup["shared"]
+        roots = [shared.opened(volume) for volume in volumes]
+        if volumes:
+            users = [tuple(volume["user"]) if volume.get("user") else None for volume in volumes]
+            served = list(zip(roots, users, strict=True))
+            self._file_server = file_server.start(self.vm.files, served)
+        for fd in (*roots, self.vm.files.detach()):
+            os.close(fd)
+        return [{"name": volume["volume"], "has_user": bool(volume.get("user"))} for volume in volumes]
 
     def _replace_scratch(self) -> bool:
         """A task that asked for more or less than the template has gets an empty disk of its own size."""
@@ -300,17 +315,24 @@ class Supervisor(Shim):
     # -- the end ---------------------------------------------------------------------------------------
 
     def kill(self) -> None:
+        if self._file_server:
+            os.kill(self._file_server, 9)
+            os.waitpid(self._file_server, 0)
+            self._file_server = 0
         if self._vm and self._vm.pid:
             os.kill(self._vm.pid, 9)
             os.waitpid(self._vm.pid, 0)
             self._vm.pid = 0
 
     def _reap(self, fd: int) -> None:
-        """QEMU is the only child."""
+        """QEMU, or the server of files: without that one, the guest gets errors for its volumes."""
         try:
             os.read(fd, 4096)
         except BlockingIOError:
             pass
+        if self._file_server and os.waitpid(self._file_server, os.WNOHANG)[0]:
+            sys.stderr.write("the server of the shared volumes has ended\n")
+            self._file_server = 0
         if self.vm.pid and os.waitpid(self.vm.pid, os.WNOHANG)[0]:
             self.vm.pid = 0
             self._died()

@@ -1,0 +1,331 @@
+"""Answers what a guest asks of the files in its shared volumes: a FUSE server on the host's side.
+
+Called by file_server.py with one request at a time. The guest is hostile: each field is checked here or by
+the kernel, and what a volume's user may not do is refused by the host's kernel.
+"""
+
+import errno
+import os
+import stat
+import struct
+import time
+from collections.abc import Callable
+
+from neargate.node.drivers.microvm.vmm import fuse, tree
+from neargate.node.drivers.microvm.vmm.locks import Locks
+
+_OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_DIRECTORY
+_MADE_ANYWHERE = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
+_MODE = 0o7777
+_Operation = Callable[["Volume", int, int, int, bytes], bytes]
+Request = tuple[int, int, int, int, int, bytes]
+"""opcode, number, node, uid, gid, payload."""
+
+
+class Volume:
+    def __init__(self, root: int, user: tuple[int, int] | None) -> None:
+        self.tree = tree.Tree(root, user)
+        self._user = user
+        self._handles: dict[int, int] = {}
+        self._listings: dict[int, list[tuple[bytes, int, int]]] = {}
+        self._next = 0
+        self.locks = Locks(self.handle)
+
+    def serve(self, request: Request) -> bytes:
+        """The answer; empty where there is none (yet)."""
+        opcode, number, node, uid, gid, payload = request
+        try:
+            if opcode in (fuse.FORGET, fuse.BATCH_FORGET):
+                self._forget(opcode, node, payload)
+                return b""
+            if opcode in (fuse.GETLK, fuse.SETLK, fuse.SETLKW):
+                return self.locks.ask(opcode, number, payload)
+            if opcode == fuse.INTERRUPT:
+                return self.locks.interrupt(fuse.NUMBER.unpack_from(payload)[0])
+            operation = _OPERATIONS.get(opcode)
+            if operation is None:
+                return fuse.refusal(number, errno.ENOSYS)
+            if self._user:
+                tree.become(*self._user)
+            return fuse.answer(number, operation(self, node, uid, gid, payload))
+        except OSError as error:
+            return fuse.refusal(number, error.errno or errno.EIO)
+        except (ValueError, IndexError, OverflowError, struct.error):
+            return fuse.refusal(number, errno.EINVAL)
+        finally:
+            if self._user:
+                tree.become(0, 0)
+
+    def handle(self, number: int) -> int:
+        """Descriptor of an open file. Raise OSError."""
+        fd = self._handles.get(number)
+        if fd is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return fd
+
+    def _opened(self, fd: int) -> int:
+        self._next += 1
+        self._handles[self._next] = fd
+        return self._next
+
+    def _forget(self, opcode: int, node: int, payload: bytes) -> None:
+        if opcode == fuse.FORGET:
+            return self.tree.forget(node, fuse.FORGET_IN.unpack_from(payload)[0])
+        count = fuse.BATCH_FORGET_IN.unpack_from(payload)[0]
+        ones = payload[fuse.BATCH_FORGET_IN.size :][: count * fuse.FORGET_ONE.size]
+        for one, lookups in fuse.FORGET_ONE.iter_unpack(ones):
+            self.tree.forget(one, lookups)
+
+    def _new(self, parent: int, name: bytes, uid: int, gid: int) -> bytes:
+        """The entry just made, given to whom it is for."""
+        number, found = self.tree.find(parent, name)
+        return fuse.entry(number, self._given(parent, number, found, uid, gid))
+
+    def _given(self, parent: int, node: int, found: os.stat_result, uid: int, gid: int) -> os.stat_result:
+        if self._user or (found.st_uid, found.st_gid) == (uid, gid):
+            return found
+        inherits = os.fstat(self.tree.fd(parent)).st_mode & stat.S_ISGID
+        fd = self.tree.fd(node)
+        tree.give(fd, uid, -1 if inherits else gid)
+        if stat.S_ISREG(found.st_mode) and found.st_mode & (stat.S_ISUID | stat.S_ISGID):
+            os.chmod(f"/proc/self/fd/{fd}", found.st_mode & _MODE)  # a new owner takes these away
+        return os.fstat(fd)
+
+    # -- what there is ---------------------------------------------------------------------------------
+
+    def init(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        return fuse.init(payload)
+
+    def lookup(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        (name,) = fuse.names(payload, 1)
+        return fuse.entry(*self.tree.find(node, name))
+
+    def getattr(self, node: int, _uid: int, _gid: int, _payload: bytes) -> bytes:
+        return fuse.attributes(os.fstat(self.tree.fd(node)))
+
+    def setattr(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        fields = fuse.SETATTR_IN.unpack_from(payload)
+        valid, handle, size, seconds, nanoseconds = fields[0], fields[2], fields[3], fields[5:7], fields[8:10]
+        mode, uid, gid = fields[11], fields[13], fields[14]
+        if valid & (fuse.SET_UID | fuse.SET_GID):
+            owners = (uid if valid & fuse.SET_UID else -1, gid if valid & fuse.SET_GID else -1)
+            tree.give(self.tree.fd(node), *owners)
+        if valid & fuse.SET_MODE:
+            os.chmod(self.tree.path(node), mode & _MODE)
+        if valid & fuse.SET_SIZE:
+            self._truncate(node, handle if valid & fuse.SET_FH else 0, size)
+        if valid & (fuse.SET_ATIME | fuse.SET_MTIME):
+            self._set_times(node, valid, [s * 10**9 + n for s, n in zip(seconds, nanoseconds, strict=True)])
+        return fuse.attributes(os.fstat(self.tree.fd(node)))
+
+    def _truncate(self, node: int, handle: int, size: int) -> None:
+        if handle:
+            return os.ftruncate(self.handle(handle), size)
+        fd = self._open_regular(node, os.O_WRONLY)
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    def _set_times(self, node: int, valid: int, given: list[int]) -> None:
+        now, found = time.time_ns(), os.fstat(self.tree.fd(node))
+        access, change = found.st_atime_ns, found.st_mtime_ns
+        if valid & fuse.SET_ATIME:
+            access = now if valid & fuse.ATIME_NOW else given[0]
+        if valid & fuse.SET_MTIME:
+            change = now if valid & fuse.MTIME_NOW else given[1]
+        os.utime(self.tree.path(node), ns=(access, change))
+
+    def readlink(self, node: int, _uid: int, _gid: int, _payload: bytes) -> bytes:
+        return os.readlink(b"", dir_fd=self.tree.fd(node))
+
+    def statfs(self, node: int, _uid: int, _gid: int, _payload: bytes) -> bytes:
+        return fuse.statfs(os.fstatvfs(self.tree.fd(node)))
+
+    # -- entries of directories ------------------------------------------------------------------------
+
+    def symlink(self, node: int, uid: int, gid: int, payload: bytes) -> bytes:
+        (name,) = fuse.names(payload, 1)
+        target = payload.split(b"\0")[1]
+        os.symlink(target, name, dir_fd=self.tree.fd(node))
+        return self._new(node, name, uid, gid)
+
+    def mknod(self, node: int, uid: int, gid: int, payload: bytes) -> bytes:
+        mode = fuse.MKNOD_IN.unpack_from(payload)[0]
+        (name,) = fuse.names(payload[fuse.MKNOD_IN.size :], 1)
+        if stat.S_IFMT(mode) not in _MADE_ANYWHERE:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        os.mknod(name, mode, dir_fd=self.tree.fd(node))
+        return self._new(node, name, uid, gid)
+
+    def mkdir(self, node: int, uid: int, gid: int, payload: bytes) -> bytes:
+        mode = fuse.MKDIR_IN.unpack_from(payload)[0]
+        (name,) = fuse.names(payload[fuse.MKDIR_IN.size :], 1)
+        os.mkdir(name, mode & _MODE, dir_fd=self.tree.fd(node))
+        return self._new(node, name, uid, gid)
+
+    def unlink(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        os.unlink(fuse.names(payload, 1)[0], dir_fd=self.tree.fd(node))
+        return b""
+
+    def rmdir(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        os.rmdir(fuse.names(payload, 1)[0], dir_fd=self.tree.fd(node))
+        return b""
+
+    def rename(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        (to,) = fuse.RENAME_IN.unpack_from(payload)
+        return self._renamed(node, to, payload[fuse.RENAME_IN.size :], 0)
+
+    def rename2(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        to, flags, _ = fuse.RENAME2_IN.unpack_from(payload)
+        return self._renamed(node, to, payload[fuse.RENAME2_IN.size :], flags)
+
+    def _renamed(self, node: int, to: int, payload: bytes, flags: int) -> bytes:
+        old, new = fuse.names(payload, 2)
+        here, there = os.dup(self.tree.fd(node)), -1
+        try:
+            there = os.dup(self.tree.fd(to))
+            tree.rename((here, old), (there, new), flags)
+        finally:
+            for fd in (here, there):
+                if fd >= 0:
+                    os.close(fd)
+        return b""
+
+    def link(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        (old,) = fuse.LINK_IN.unpack_from(payload)
+        (name,) = fuse.names(payload[fuse.LINK_IN.size :], 1)
+        directory = os.dup(self.tree.fd(node))
+        try:
+            source = self.tree.path(old)
+            os.link(source, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
+        finally:
+            os.close(directory)
+        return fuse.entry(*self.tree.find(node, name))
+
+    # -- open files ------------------------------------------------------------------------------------
+
+    def _open_regular(self, node: int, flags: int) -> int:
+        """No device, and no pipe that would wait for its other end. Of one that another task has removed
+        meanwhile, the guest's kernel looks again what has the name now."""
+        found = os.fstat(self.tree.fd(node))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if not found.st_nlink:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return os.open(self.tree.path(node), flags & _OPEN_FLAGS | os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def open(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        flags = fuse.OPEN_IN.unpack_from(payload)[0]
+        return fuse.opened(self._opened(self._open_regular(node, flags)))
+
+    def create(self, node: int, uid: int, gid: int, payload: bytes) -> bytes:
+        flags, mode, _umask, _ = fuse.CREATE_IN.unpack_from(payload)
+        (name,) = fuse.names(payload[fuse.CREATE_IN.size :], 1)
+        made = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        directory = self.tree.fd(node)
+        try:
+            fd = os.open(name, flags & _OPEN_FLAGS | made, mode & _MODE, dir_fd=directory)
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            number, found = self.tree.find(node, name)  # somebody else's, made a moment ago
+            return fuse.entry(number, found) + fuse.opened(self._opened(self._open_regular(number, flags)))
+        try:
+            return self._new(node, name, uid, gid) + fuse.opened(self._opened(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def read(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(payload)
+        return os.pread(self.handle(handle), min(size, fuse.MAX_WRITE), offset)
+
+    def write(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(payload)
+        data = memoryview(payload)[fuse.READ_IN.size : fuse.READ_IN.size + size]
+        return fuse.written(os.pwrite(self.handle(handle), data, offset))
+
+    def flush(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        self.locks.release(fuse.FLUSH_IN.unpack_from(payload)[0])
+        return b""
+
+    def release(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        handle = fuse.RELEASE_IN.unpack_from(payload)[0]
+        fd = self._handles.pop(handle, -1)
+        self._listings.pop(handle, None)
+        if fd >= 0:
+            os.close(fd)
+        return b""
+
+    def fsync(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        handle, flags, _ = fuse.FSYNC_IN.unpack_from(payload)
+        (os.fdatasync if flags & 1 else os.fsync)(self.handle(handle))
+        return b""
+
+    def fallocate(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        handle, offset, length, mode, _ = fuse.FALLOCATE_IN.unpack_from(payload)
+        if mode:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        os.posix_fallocate(self.handle(handle), offset, length)
+        return b""
+
+    def lseek(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        handle, offset, whence, _ = fuse.LSEEK_IN.unpack_from(payload)
+        return fuse.NUMBER.pack(os.lseek(self.handle(handle), offset, whence))
+
+    def opendir(self, node: int, _uid: int, _gid: int, _payload: bytes) -> bytes:
+        fd = os.open(self.tree.path(node), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return fuse.opened(self._opened(fd))
+
+    def readdir(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(payload)
+        if offset == 0 or handle not in self._listings:
+            self._listings[handle] = _list(self.handle(handle))
+        return fuse.listing(self._listings[handle], offset, min(size, fuse.MAX_WRITE))
+
+
+def _list(fd: int) -> list[tuple[bytes, int, int]]:
+    with os.scandir(fd) as found:
+        entries = [(os.fsencode(e.name), e.inode(), _mode(e)) for e in found]
+    here = os.fstat(fd).st_ino
+    return [(b".", here, stat.S_IFDIR), (b"..", here, stat.S_IFDIR), *entries]
+
+
+def _mode(entry: os.DirEntry[str]) -> int:
+    if entry.is_symlink():
+        return stat.S_IFLNK
+    if entry.is_dir(follow_symlinks=False):
+        return stat.S_IFDIR
+    return stat.S_IFREG if entry.is_file(follow_symlinks=False) else 0
+
+
+_OPERATIONS: dict[int, _Operation] = {
+    fuse.INIT: Volume.init,
+    fuse.LOOKUP: Volume.lookup,
+    fuse.GETATTR: Volume.getattr,
+    fuse.SETATTR: Volume.setattr,
+    fuse.READLINK: Volume.readlink,
+    fuse.STATFS: Volume.statfs,
+    fuse.SYMLINK: Volume.symlink,
+    fuse.MKNOD: Volume.mknod,
+    fuse.MKDIR: Volume.mkdir,
+    fuse.UNLINK: Volume.unlink,
+    fuse.RMDIR: Volume.rmdir,
+    fuse.RENAME: Volume.rename,
+    fuse.RENAME2: Volume.rename2,
+    fuse.LINK: Volume.link,
+    fuse.OPEN: Volume.open,
+    fuse.CREATE: Volume.create,
+    fuse.READ: Volume.read,
+    fuse.WRITE: Volume.write,
+    fuse.FLUSH: Volume.flush,
+    fuse.RELEASE: Volume.release,
+    fuse.FSYNC: Volume.fsync,
+    fuse.FALLOCATE: Volume.fallocate,
+    fuse.LSEEK: Volume.lseek,
+    fuse.OPENDIR: Volume.opendir,
+    fuse.READDIR: Volume.readdir,
+    fuse.RELEASEDIR: Volume.release,
+    fuse.FSYNCDIR: Volume.fsync,
+}
