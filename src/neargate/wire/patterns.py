@@ -22,6 +22,7 @@ _CLASSES = {
     r"\p{Space}": "[:space:]", r"\p{IsLetter}": r"\p{L}", r"\p{IsDigit}": r"\p{Nd}",
     r"\h": r"\t\x{20}\x{A0}",
 }  # fmt: skip
+_ESCAPED = re.compile(r"\\.")
 _REPEAT = re.compile(r"\{(\d+)(,?)(\d*)\}")
 _MOST_REPEATS = 1000
 """RE2 compiles no greater ones."""
@@ -47,8 +48,16 @@ def _translated(pattern: str) -> str | None:
     text = _SURROGATES.sub(r"\\x{10000}-\\x{10FFFF}", pattern)
     text = _UNICODE.sub(r"\\x{\1}", text)
     for java, ours in _CLASSES.items():
-        text = text.replace(java, ours)
+        while java in text:
+            before, after = text.split(java, 1)
+            text = before + (f"[{ours}]" if ours.startswith("[:") and not _in_class(before) else ours) + after
     return text
+
+
+def _in_class(before: str) -> bool:
+    """Whether what follows this part of a pattern stands between the brackets of a class."""
+    plain = _ESCAPED.sub("", before)
+    return plain.rfind("[") > plain.rfind("]")
 
 
 def _loosened(found: re.Match[str]) -> str:
