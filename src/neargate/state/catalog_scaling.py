@@ -1,4 +1,7 @@
-"""Kinds of the records of Application Auto Scaling; like catalog.py, which has those of tasks."""
+"""Kinds of the records of Application Auto Scaling, like catalog.py; and how they are forgotten together.
+
+Imported by services/application_autoscaling and control/autoscaling.
+"""
 
 from typing import Any
 
@@ -11,7 +14,8 @@ from neargate.model.scaling import (
     target_id,
 )
 from neargate.state.catalog import minute
-from neargate.state.store import Kind
+from neargate.state.catalog_alarms import ALARM
+from neargate.state.store import Kind, Tx
 
 _LATEST = 10**14
 
@@ -57,3 +61,20 @@ SCALING_ACTIVITY = Kind(
         "minute": lambda r: minute(r.started_at),
     },
 )
+
+
+def forget_policy(tx: Tx, policy: ScalingPolicy) -> None:
+    """Remove a policy, and the alarms that it made."""
+    for arn in policy.alarms:
+        tx.delete(ALARM, arn)
+    tx.delete(SCALING_POLICY, SCALING_POLICY.id(policy))
+
+
+def forget_target(tx: Tx, target: ScalableTarget) -> None:
+    """Remove a scalable target and all that hangs on it; its activities are history and stay."""
+    id = SCALABLE_TARGET.id(target)
+    for policy in tx.find(SCALING_POLICY, "target", id):
+        forget_policy(tx, policy)
+    for action in tx.find(SCHEDULED_ACTION, "target", id):
+        tx.delete(SCHEDULED_ACTION, SCHEDULED_ACTION.id(action))
+    tx.delete(SCALABLE_TARGET, id)
