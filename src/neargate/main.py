@@ -50,6 +50,7 @@ from neargate.node.logs import LogShipper
 from neargate.node.metadata import Endpoint
 from neargate.node.network import endpoint as task_endpoint
 from neargate.node.network.firewall import FirewallError
+from neargate.node.resolver.keeper import Keeper
 from neargate.node.select import node_parts
 from neargate.oci.content import ContentStore
 from neargate.oci.errors import ImageError
@@ -132,7 +133,8 @@ async def _node(
     """
     operations = Protection(protection.get_task_protection, protection.update_task_protection)
     opened_at = house.clock.now()
-    cell = LocalCell(house, operations, nodes)
+    names = _names(settings)
+    cell = LocalCell(house, operations, nodes, names.servers)
     seen_by_node: Cell = cell  # the one place where the two sides' types are held against each other
     async with AsyncExitStack() as stack:
         driver, images = await node_parts(settings, house.blobs, seen_by_node, house.endpoint)
@@ -157,6 +159,9 @@ async def _node(
             both: tuple[server.Answers, ...] = (endpoint, TaskDoor(app, endpoint.is_task))
             for answers, listener in zip(both, listeners, strict=True):
                 group.create_task(_serve_tasks(agent, answers, settings, listener), name="task-endpoint")
+        if door is not None and settings.isolation != "fake":
+            group.create_task(names.run(cell, house.clock), name="names")
+            await names.ready()
         group.create_task(agent.run(), name="agent")
         chores = {
             "log-expiry": lambda: expire_forever(house),
@@ -164,8 +169,15 @@ async def _node(
             "efs-sweep": lambda: sweep_forever(house),
             "object-sweep": lambda: s3.sweep(house, opened_at),
         }
-        group.create_task(Loops(house, chores).run(), name="loops")
+        group.create_task(Loops(house, chores, services=door is not None).run(), name="loops")
         yield driver, app
+
+
+def _names(settings: Settings) -> Keeper:
+    """The resolver of tasks."""
+    instance, directory = instance_of(settings.data_dir), settings.data_dir / "resolver"
+    hosts = settings.host_names
+    return Keeper(directory, instance, settings.vpc_cidr, settings.run_dir, hosts=hosts)
 
 
 async def _node_id(house: House) -> str:
@@ -315,6 +327,8 @@ async def _teardown(settings: Settings) -> None:
             await driver.sweep(())
             await driver.teardown()
             task_endpoint.remove(settings.vpc_cidr)
+        if settings.isolation != "fake":
+            await _names(settings).removed()
         (settings.data_dir / "daemon.json").unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from neargate.control.parts import Parts
 from neargate.control.placement import Placement
 from neargate.control.retention import Retention
+from neargate.control.services.loop import Services
 from neargate.control.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -29,12 +30,18 @@ class Loop(Protocol):
 
 class Loops:
     def __init__(
-        self, parts: Parts, chores: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({})
+        self,
+        parts: Parts,
+        chores: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({}),
+        *,
+        services: bool = True,
     ) -> None:
-        """chores -- what else runs for ever, by name."""
+        """chores -- what else runs for ever, by name. services -- they are kept running."""
         self._parts = parts
         self._chores = chores
         self.loops: tuple[Loop, ...] = (Placement(parts), Tasks(parts), Retention(parts))
+        if services:
+            self.loops += (Services(parts),)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:

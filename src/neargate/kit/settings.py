@@ -29,7 +29,12 @@ _POSITIVE = (
     "overcommit_memory",
     "exec_idle_seconds",
 )
-_NOT_NEGATIVE = ("image_cache_bytes", "stopped_task_seconds", "task_dir_min_free_bytes")
+_NOT_NEGATIVE = (
+    "image_cache_bytes",
+    "stopped_task_seconds",
+    "service_healthy_seconds",
+    "task_dir_min_free_bytes",
+)
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -80,6 +85,8 @@ class Settings:
     """Oldest log events are dropped beyond this total size of stored events."""
     stopped_task_seconds: float = 3600.0
     """How long a stopped task stays describable."""
+    service_healthy_seconds: float = 40.0
+    """A service's task without target and health check counts as healthy after running so long."""
     task_dir_min_free_bytes: int = 256 * 1024**2
     """Below this much free disk no new task is placed."""
     overcommit_cpu: float = 64.0
@@ -94,6 +101,8 @@ class Settings:
     """Accept the 32 vCPU sizes (AWS documents them for Batch; its ECS API refused them)."""
     registry_insecure_hosts: str = ""
     """Comma-separated registry hosts that may be pulled from over plain HTTP."""
+    event_http_hosts: str = ""
+    """Comma-separated hosts (`host` or `host:port`) that EventBridge's API destinations may call."""
     registry_ca_file: str = ""
     """Extra PEM bundle trusted for foreign registries."""
     pricing_file: str = ""
@@ -102,6 +111,8 @@ class Settings:
     """Default `mode` of awslogs (the account setting defaultLogDriverMode wins)."""
     efs_root: str = ""
     """Directory of EFS's file systems, on any mounted file system; empty: `efs` in the data directory."""
+    host_names: bool = True
+    """Keep load balancers' names in this machine's /etc/hosts, in a block of the daemon's own."""
     inject_endpoint_url: bool = True
     """Give tasks AWS_ENDPOINT_URL=http://169.254.170.2:4566, by which their SDKs reach this daemon."""
 

@@ -167,6 +167,8 @@ class TaskSet(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Percent of the service's desired count."""
     body: dict[str, Any] = {}
     """Network configuration, load balancers and so on, as DescribeTaskSets shows them."""
+    client_token: str = ""
+    request_digest: str = ""
     stability: str = "STABILIZING"
     stability_at: float = 0.0
     tags: dict[str, str] = {}

@@ -17,6 +17,7 @@ from neargate.model import lifecycle
 from neargate.model.record import Record
 from neargate.services.call import House
 from neargate.state import catalog, metrics
+from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Kind, Tx
 
 # What a reset keeps: the machine and its network are not the user's doing.
@@ -56,8 +57,9 @@ async def stop_everything(house: House, reason: str, within: float) -> None:
 
     def ask(tx: Tx) -> None:
         for task in tx.find(catalog.TASK, "open", "yes"):
-            stopped = lifecycle.request_stop(task, "UserInitiated", reason, now)
-            if stopped is not task:
+            # Nothing waits for its targets to let go of it.
+            stopped = replace(lifecycle.request_stop(task, "UserInitiated", reason, now), draining=False)
+            if stopped != task:
                 tx.put(catalog.TASK, stopped)
 
     await house.store.write(ask)
@@ -75,6 +77,7 @@ async def reset(house: House) -> dict[str, Any]:
             "reset is only for a daemon started with --ephemeral (NEARGATE_EPHEMERAL=1)",
             status=403,
         )
+    await house.store.write(_forget_services)
     await stop_everything(house, "neargate reset", _RESET_SECONDS)
     file_systems = await house.store.read(lambda tx: [fs.id for fs in tx.all(catalog.EFS_FILE_SYSTEM)])
     await house.store.write(_forget)
@@ -84,6 +87,12 @@ async def reset(house: House) -> dict[str, Any]:
     await house.metrics.write(metrics.forget_all)
     await house.objects.sweep(house.store, house.clock.now())
     return {"state": "reset"}
+
+
+def _forget_services(tx: Tx) -> None:
+    """First of all, so that nothing starts tasks anew."""
+    for service in tx.all(SERVICE):
+        tx.delete(SERVICE, service.arn)
 
 
 def _kinds() -> Iterable[Kind[Record]]:

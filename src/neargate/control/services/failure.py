@@ -1,0 +1,190 @@
+"""How a deployment begins, and how it may fail: the circuit breaker, alarms, somebody who stops it; and the
+way back.
+
+Called by rollout.py and shifting.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from neargate.control.services.draft import Draft
+from neargate.control.services.snapshot import alarm_names
+from neargate.model.deployments import breaker, events
+from neargate.model.service import Deployment, ServiceDeployment, ServiceRevision
+
+_BREAKER = "ECS deployment circuit breaker: "
+_ALARM = "ECS deployment alarm: "
+_START_FAILED = "tasks failed to start."
+_STOPPED = "The deployment was stopped by a user."
+# What a service shows of its revision, as far as a revision has it.
+_MEMBERS = (
+    "launchType",
+    "capacityProviderStrategy",
+    "platformVersion",
+    "networkConfiguration",
+    "loadBalancers",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+)
+
+
+def begin(draft: Draft) -> None:
+    """Take up a deployment that was asked for."""
+    primary = draft.primary
+    resolve(draft, primary)
+    process = draft.process_of(primary)
+    if process is None or process.status != "PENDING":
+        return
+    reason = f"ECS deployment {primary.id} in progress."
+    primary = draft.change(primary, rollout_reason=reason)
+    draft.tell_deployment(primary, "SERVICE_DEPLOYMENT_IN_PROGRESS", reason)
+    watched = alarm_names(process)
+    draft.process(
+        process,
+        status="IN_PROGRESS",
+        started_at=draft.now,
+        alarms_enabled=bool(watched) and not draft.snapshot.ringing & set(watched),
+        breaker_threshold=breaker.threshold(draft.service.desired_count, _breaker(draft)),
+    )
+
+
+def resolve(draft: Draft, deployment: Deployment) -> None:
+    """Choose the target group of each load balancer of a new revision: of two, the one that is not in use."""
+    revision = draft.revisions.get(deployment.revision_arn)
+    if revision is None or revision.groups or not revision.body.get("loadBalancers"):
+        return
+    in_use = {
+        group
+        for d in draft.service.deployments
+        if d.id != deployment.id and (r := draft.revisions.get(d.revision_arn)) is not None
+        for group in r.groups
+    }
+    process = draft.process_of(deployment)
+    shifting = process is not None and process.strategy != "ROLLING"
+    groups = tuple(_group(balancer, in_use, shifting) for balancer in revision.body["loadBalancers"])
+    draft.revisions[revision.arn] = replace(revision, groups=groups)
+
+
+def _group(balancer: Mapping[str, Any], in_use: set[str], shifting: bool) -> str:
+    """A rolling update stays in the group that serves; a shifting one takes the other."""
+    first: str = balancer["targetGroupArn"]
+    second: str = balancer.get("advancedConfiguration", {}).get("alternateTargetGroupArn", "")
+    if not second:
+        return first
+    return second if (first in in_use) == shifting and (shifting or second in in_use) else first
+
+
+def _breaker(draft: Draft) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = draft.configuration.get("deploymentCircuitBreaker") or {}
+    return found
+
+
+def check(draft: Draft) -> bool:
+    """End the deployment under way if it has failed, or if somebody asked for its end. Whether it was."""
+    primary = draft.primary
+    process = draft.process_of(primary)
+    if process is None or primary.rollout_state != "IN_PROGRESS":
+        return False
+    given = _breaker(draft)
+    threshold = breaker.threshold(draft.service.desired_count, given)
+    process = draft.process(process, breaker_failures=primary.failed_tasks, breaker_threshold=threshold)
+    if process.status == "STOP_REQUESTED":
+        end(draft, process, _STOPPED, back=False)
+    elif process.status == "ROLLBACK_REQUESTED":
+        end(draft, process, _STOPPED, back=True)
+    elif given.get("enable") and primary.failed_tasks >= threshold:
+        end(draft, process, _BREAKER + _START_FAILED, back=bool(given.get("rollback")))
+    elif ringing := _ringing(draft, process):
+        process = draft.process(process, triggered_alarms=ringing)
+        back = bool(process.configuration.get("alarms", {}).get("rollback"))
+        end(draft, process, f"{_ALARM}alarm detected: {', '.join(ringing)}.", back=back)
+    else:
+        return False
+    return True
+
+
+def _ringing(draft: Draft, process: ServiceDeployment) -> tuple[str, ...]:
+    if not process.alarms_enabled or process.status != "IN_PROGRESS":
+        return ()
+    return tuple(name for name in alarm_names(process) if name in draft.snapshot.ringing)
+
+
+def end(draft: Draft, process: ServiceDeployment, reason: str, *, back: bool) -> None:
+    """The PRIMARY deployment has failed: it starts no more tasks. back -- to the last that was COMPLETED."""
+    failed = draft.change(draft.primary, rollout_state="FAILED", rollout_reason=reason)
+    said = reason.removeprefix(_BREAKER).removeprefix(_ALARM)
+    draft.say(events.failed(draft.name, failed.id, said))
+    draft.tell_deployment(failed, "SERVICE_DEPLOYMENT_FAILED", reason)
+    good = next((d for d in draft.service.deployments[1:] if d.rollout_state == "COMPLETED"), None)
+    again = process.status == "ROLLBACK_IN_PROGRESS"
+    if not back or good is None or again:
+        draft.process(
+            process,
+            status="ROLLBACK_FAILED" if again or back else "STOPPED",
+            status_reason=reason,
+            stopped_at=draft.now,
+            finished_at=draft.now,
+        )
+        return
+    roll_back(draft, process, good, reason)
+
+
+def roll_back(draft: Draft, process: ServiceDeployment, good: Deployment, reason: str) -> None:
+    """Make the deployment that was COMPLETED last the PRIMARY one again."""
+    failed = draft.primary
+    draft.process(
+        process,
+        status="ROLLBACK_IN_PROGRESS",
+        status_reason=reason,
+        rollback_revision=good.revision_arn,
+        rollback_reason=reason,
+        rollback_started_at=draft.now,
+        paused=None,
+        bake_until=None,
+    )
+    prefix = _BREAKER if reason.startswith(_BREAKER) else ""
+    primary = replace(
+        good,
+        status="PRIMARY",
+        process_arn=process.arn,
+        desired=draft.service.desired_count,
+        rollout_state="IN_PROGRESS",
+        rollout_reason=f"{prefix}rolling back to deploymentId {good.id}.",
+        failed_tasks=0,
+        failed_starts=0,
+        start_after=0.0,
+        updated_at=draft.now,
+    )
+    rest = [d for d in draft.service.deployments if d.id not in (failed.id, good.id)]
+    draft.arrange([primary, replace(failed, status="ACTIVE", desired=0), *rest])
+    revision = draft.revisions.get(good.revision_arn)
+    draft.service = replace(
+        draft.service,
+        definition_arn=good.definition_arn,
+        revision_arn=good.revision_arn,
+        body=draft.service.body if revision is None else _body(draft.service.body, revision),
+        steady_at=None,
+    )
+    draft.say(events.rolling_back(draft.name, good.id))
+
+
+def _body(body: Mapping[str, Any], revision: ServiceRevision) -> dict[str, Any]:
+    """The service as its tasks are made now."""
+    rest = {name: value for name, value in body.items() if name not in _MEMBERS}
+    return {**rest, **{name: revision.body[name] for name in _MEMBERS if name in revision.body}}
+
+
+def baked(draft: Draft) -> bool:
+    """Whether a deployment that has come through has also stood for its bake time, under its alarms."""
+    process = draft.process_of(draft.primary)
+    if process is None or process.status != "IN_PROGRESS":
+        return True
+    if process.bake_until is None:
+        minutes = process.configuration.get("bakeTimeInMinutes") or 0
+        if not minutes:
+            return True
+        process = draft.process(process, bake_until=draft.now + 60.0 * minutes)
+    draft.wake(process.bake_until)
+    return process.bake_until is not None and process.bake_until <= draft.now

@@ -1,0 +1,168 @@
+"""A service on its way to its PRIMARY deployment, and at rest there: ROLLING.
+
+Called by plan.py with how the tasks do. How a deployment begins and fails is in failure.py.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from neargate.control.services import failure, templates
+from neargate.control.services.draft import Draft
+from neargate.control.services.ended import Seen, failed_start, stop_unhealthy
+from neargate.model.deployments import events, rolling
+from neargate.model.deployments.copies import configured
+from neargate.model.service import Deployment
+
+
+def go_on(draft: Draft, seen: Sequence[Seen]) -> None:
+    if not draft.service.deployments:
+        return
+    failure.begin(draft)
+    failure.check(draft)
+    busy = keep(draft, seen)
+    _finish(draft, seen, busy)
+    _forget(draft, seen)
+    rest(draft, seen, busy)
+
+
+def keep(draft: Draft, seen: Sequence[Seen]) -> bool:
+    """Start and stop tasks as the rules of rolling updates say. Whether any was."""
+    primary = draft.change(draft.primary, desired=draft.service.desired_count)
+    older = draft.service.deployments[1:]
+    wanted = rolling.Wanted(
+        desired=primary.desired,
+        limits=configured(primary.desired, draft.configuration),
+        primary=primary.id,
+        may_start=may_start(draft),
+        failed=primary.rollout_state == "FAILED",
+        held={d.id: 0 if d.rollout_state == "FAILED" else d.desired for d in older},
+        zones=zones(draft, primary),
+        rebalance=_rebalances(draft),
+    )
+    return carry_out(draft, wanted, seen)
+
+
+def carry_out(draft: Draft, wanted: rolling.Wanted, seen: Sequence[Seen]) -> bool:
+    decision = rolling.plan(wanted, [s.copy for s in seen])
+    by_arn = {s.task.arn: s for s in seen}
+    for copy in decision.unhealthy:
+        stop_unhealthy(draft, by_arn[copy.arn])
+    draft.stop_scaled([by_arn[c.arn].task for c in decision.stops], wanted.primary)
+    for deployment in draft.service.deployments:
+        if deployment.id in decision.held and deployment.id != wanted.primary:
+            draft.change(deployment, desired=decision.held[deployment.id])
+    by_deployment: dict[str, list[str]] = {}
+    for id, zone in decision.starts:
+        by_deployment.setdefault(id, []).append(zone)
+    for id, chosen in by_deployment.items():
+        _start(draft, id, chosen)
+    return bool(decision.starts or decision.stops or decision.unhealthy)
+
+
+def _start(draft: Draft, id: str, chosen: Sequence[str]) -> None:
+    deployment = draft.deployment(id)
+    revision = draft.revisions.get(deployment.revision_arn) if deployment is not None else None
+    if revision is None or not templates.start(draft, templates.of_revision(id, revision), chosen):
+        failed_start(draft, id)
+
+
+def may_start(draft: Draft) -> frozenset[str]:
+    """Deployments that need not wait after tasks of theirs that never ran."""
+    ready = set()
+    for deployment in draft.service.deployments:
+        if deployment.start_after <= draft.now:
+            ready.add(deployment.id)
+        else:
+            draft.wake(deployment.start_after)
+    return frozenset(ready)
+
+
+def zones(draft: Draft, deployment: Deployment) -> list[str]:
+    revision = draft.revisions.get(deployment.revision_arn)
+    if revision is None:
+        return []
+    return templates.zones_of(draft, templates.of_revision(deployment.id, revision))
+
+
+def _rebalances(draft: Draft) -> bool:
+    return (
+        draft.service.body.get("availabilityZoneRebalancing") == "ENABLED"
+        and draft.primary.rollout_state == "COMPLETED"
+    )
+
+
+def up(draft: Draft, deployment: Deployment, seen: Sequence[Seen]) -> bool:
+    """Whether a deployment has all of its tasks, running, and healthy as far as anything tells.
+
+    Without any check a task that runs will do; but where failures are counted it must have gone on running
+    for a while.
+    """
+    own = [s for s in seen if s.copy.deployment == deployment.id]
+    counted = bool((draft.configuration.get("deploymentCircuitBreaker") or {}).get("enable"))
+    return len(own) == deployment.desired and all(
+        s.copy.healthy if s.checked or counted else s.copy.running for s in own
+    )
+
+
+def _finish(draft: Draft, seen: Sequence[Seen], busy: bool) -> None:
+    """COMPLETED: all tasks are of the PRIMARY deployment, and do well; and no alarm rang while it baked."""
+    primary = draft.primary
+    if primary.rollout_state != "IN_PROGRESS" or busy or not up(draft, primary, seen):
+        return
+    if any(s.copy.deployment != primary.id for s in seen) or not failure.baked(draft):
+        return
+    complete(draft)
+
+
+def complete(draft: Draft) -> None:
+    primary = draft.primary
+    reason = f"ECS deployment {primary.id} completed."
+    primary = draft.change(primary, rollout_state="COMPLETED", rollout_reason=reason)
+    draft.say(events.completed(draft.name, primary.id))
+    draft.tell_deployment(primary, "SERVICE_DEPLOYMENT_COMPLETED", reason)
+    process = draft.process_of(primary)
+    if process is not None:
+        rolled_back = process.status == "ROLLBACK_IN_PROGRESS"
+        draft.process(
+            process,
+            status="ROLLBACK_SUCCESSFUL" if rolled_back else "SUCCESSFUL",
+            finished_at=draft.now,
+            bake_until=None,
+        )
+
+
+def _forget(draft: Draft, seen: Sequence[Seen]) -> None:
+    """Older deployments without tasks are INACTIVE: no longer listed. Until the PRIMARY one is COMPLETED the
+    last one that was stays, to be rolled back to."""
+    primary, *older = draft.service.deployments
+    busy = {s.copy.deployment for s in seen if draft.tasks[s.task.arn].desired_status == "RUNNING"}
+    busy |= {start.order.started_by for start in draft.starts if start.order.started_by}
+    kept, done = [primary], primary.rollout_state == "COMPLETED"
+    for deployment in older:
+        last_good = not done and deployment.rollout_state == "COMPLETED"
+        done = done or last_good
+        if deployment.id in busy or last_good:
+            kept.append(deployment)
+    draft.arrange(kept)
+
+
+def rest(draft: Draft, seen: Sequence[Seen], busy: bool) -> None:
+    """Say that the service is steady when it has come to rest, and again every six hours."""
+    primary, service = draft.primary, draft.service
+    steady = (
+        primary.rollout_state == "COMPLETED"
+        and not busy
+        and len(service.deployments) == 1
+        and len(seen) == service.desired_count
+        and all(s.copy.running and not s.copy.bad for s in seen)
+    )
+    if not steady:
+        if service.steady_at is not None:
+            draft.service = replace(service, steady_at=None)
+        return
+    if service.steady_at is None or service.steady_at + events.REPEATED_AFTER <= draft.now:
+        draft.service = replace(service, steady_at=draft.now)
+        draft.say(events.steady(draft.name))
+        draft.tell_action("SERVICE_STEADY_STATE")
+    draft.wake((draft.service.steady_at or draft.now) + events.REPEATED_AFTER)

@@ -1,0 +1,103 @@
+"""A service with all that its next step depends on, read in one transaction by indexes.
+
+Made by loop.py; plan.py decides by it and reads nothing else.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from neargate.model.alarm import alarm_arn
+from neargate.model.balancer import Target, TargetGroup
+from neargate.model.record import Scope
+from neargate.model.service import Service, ServiceDeployment, ServiceRevision, TaskSet
+from neargate.model.task import Cluster, Task, TaskDefinition
+from neargate.state.catalog import CLUSTER, SUBNET, TASK, TASK_DEFINITION
+from neargate.state.catalog_alarms import ALARM
+from neargate.state.catalog_balancers import TARGET, TARGET_GROUP
+from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT, SERVICE_REVISION, TASK_SET
+from neargate.state.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    service: Service
+    cluster: Cluster | None
+    tasks: tuple[Task, ...] = ()
+    """All whose end the service has not taken note of."""
+    targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    """By the task's ARN."""
+    groups: Mapping[str, TargetGroup] = field(default_factory=dict)
+    revisions: Mapping[str, ServiceRevision] = field(default_factory=dict)
+    definitions: Mapping[str, TaskDefinition] = field(default_factory=dict)
+    processes: tuple[ServiceDeployment, ...] = ()
+    """Those that are not over."""
+    ringing: frozenset[str] = frozenset()
+    """Names of the deployments' alarms that are in ALARM."""
+    zones: Mapping[str, str] = field(default_factory=dict)
+    """By subnet."""
+    task_sets: tuple[TaskSet, ...] = ()
+
+    @property
+    def external(self) -> bool:
+        return bool(self.service.body.get("deploymentController", {}).get("type") == "EXTERNAL")
+
+
+def read(tx: Tx, arn: str) -> Snapshot | None:
+    """None for a service that is not there."""
+    service = tx.get(SERVICE, arn)
+    if service is None:
+        return None
+    tasks = tuple(tx.find(TASK, "service", arn))
+    processes = tuple(tx.find(SERVICE_DEPLOYMENT, "open", arn))
+    sets = tuple(tx.find(TASK_SET, "service", arn)) if not service.revision_arn else ()
+    wanted = {d.revision_arn for d in service.deployments} | {task.revision_arn for task in tasks}
+    wanted |= {process.target_revision for process in processes}
+    revisions = {a: r for a in wanted if a and (r := tx.get(SERVICE_REVISION, a)) is not None}
+    named = {r.definition_arn for r in revisions.values()} | {s.definition_arn for s in sets}
+    targets = {task.arn: t for task in tasks if (t := tuple(tx.find(TARGET, "task", task.arn)))}
+    return Snapshot(
+        service=service,
+        cluster=tx.get(CLUSTER, service.cluster_arn),
+        tasks=tasks,
+        targets=targets,
+        groups=_groups(tx, targets),
+        revisions=revisions,
+        definitions={a: d for a in named if (d := tx.get(TASK_DEFINITION, a)) is not None},
+        processes=processes,
+        ringing=_ringing(tx, processes),
+        zones=_zones(tx, [*(r.body for r in revisions.values()), *(s.body for s in sets)]),
+        task_sets=sets,
+    )
+
+
+def _groups(tx: Tx, targets: Mapping[str, Iterable[Target]]) -> dict[str, TargetGroup]:
+    """Of targets that are being let go: how long that takes."""
+    arns = {t.group_arn for found in targets.values() for t in found}
+    return {a: g for a in arns if (g := tx.get(TARGET_GROUP, a)) is not None}
+
+
+def alarm_names(process: ServiceDeployment) -> tuple[str, ...]:
+    alarms = process.configuration.get("alarms") or {}
+    return tuple(alarms.get("alarmNames", ())) if alarms.get("enable") else ()
+
+
+def _ringing(tx: Tx, processes: Iterable[ServiceDeployment]) -> frozenset[str]:
+    found = []
+    for process in processes:
+        scope = Scope(process.account, process.region)
+        for name in alarm_names(process):
+            alarm = tx.get(ALARM, alarm_arn(scope, name))
+            if alarm is not None and alarm.state == "ALARM":
+                found.append(name)
+    return frozenset(found)
+
+
+def subnets(body: Mapping[str, object]) -> tuple[str, ...]:
+    network = body.get("networkConfiguration")
+    inner = network.get("awsvpcConfiguration", {}) if isinstance(network, Mapping) else {}
+    return tuple(inner.get("subnets", ()))
+
+
+def _zones(tx: Tx, bodies: Iterable[Mapping[str, object]]) -> dict[str, str]:
+    named = {subnet for body in bodies for subnet in subnets(body)}
+    return {id: s.zone for id in sorted(named) if (s := tx.get(SUBNET, id)) is not None}
