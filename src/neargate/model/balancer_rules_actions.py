@@ -10,7 +10,7 @@ from typing import Any, Final
 from neargate.kit.errors import ApiError
 
 Action = dict[str, Any]
-_MAX_GROUPS: Final = 5
+MAX_GROUPS: Final = 5
 _MAX_WEIGHT: Final = 999
 _WEEK: Final = 604_800
 _CONFIGS: Final = {
@@ -94,9 +94,8 @@ def _forward(item: Mapping[str, Any], kind: str) -> dict[str, Any]:
         raise invalid("A target group ARN must be specified")
     if len(set(arns)) != len(arns):
         raise not_valid("A target group can be given only once in an action")
-    most = _MAX_GROUPS
-    if len(listed) > most:
-        raise ApiError("TooManyTargetGroups", f"An action can forward to at most {most} target groups")
+    if len(listed) > MAX_GROUPS:
+        raise ApiError("TooManyTargetGroups", f"An action can forward to at most {MAX_GROUPS} target groups")
     return {"TargetGroups": listed, "TargetGroupStickinessConfig": _stickiness(config, kind)}
 
 

@@ -23,8 +23,8 @@ _CONFIGS: Final = {
     "source-ip": "SourceIpConfig",
 }
 _ONCE: Final = ("host-header", "http-request-method", "path-pattern", "source-ip")
-_MAX_VALUES: Final = 5
-_MAX_WILDCARDS: Final = 6
+MAX_VALUES: Final = 5
+MAX_WILDCARDS: Final = 6
 _MAX_LENGTH: Final = 128
 _HOST: Final = re.compile(r"[A-Za-z0-9.*?_-]+")
 _LAST_LABEL: Final = re.compile(r"[A-Za-z*?]+")
@@ -52,11 +52,11 @@ def made(given: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
         if sum(1 for condition in conditions if condition["Field"] == field) > 1:
             raise invalid(f"A rule can only have one '{field}' condition")
     values = [value for condition in conditions for value in _values(condition)]
-    if len(values) > _MAX_VALUES:
-        raise invalid(f"A rule can only have '{_MAX_VALUES}' condition values")
+    if len(values) > MAX_VALUES:
+        raise invalid(f"A rule can only have '{MAX_VALUES}' condition values")
     stars = sum(wildcards(text, escapes=escapes) for text, escapes in values)
-    if stars > _MAX_WILDCARDS:
-        raise invalid(f"A rule can only have '{_MAX_WILDCARDS}' condition wildcards")
+    if stars > MAX_WILDCARDS:
+        raise invalid(f"A rule can only have '{MAX_WILDCARDS}' condition wildcards")
     return conditions
 
 

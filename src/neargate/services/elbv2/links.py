@@ -16,7 +16,7 @@ from neargate.services.elbv2 import names
 from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, TARGET_GROUP
 from neargate.state.store import Tx
 
-_MOST_GROUPS: Final = 100
+MOST: Final = 100
 _FITTING: Final = {
     "HTTP": APPLICATION,
     "HTTPS": APPLICATION,
@@ -73,10 +73,10 @@ def relink(tx: Tx, balancer_arn: str, groups: Iterable[str]) -> None:
     led: set[str] = set()
     for listener in tx.find(LISTENER, "balancer", balancer_arn):
         led.update(groups_of(tx, listener))
-    if len(led) > _MOST_GROUPS:
+    if len(led) > MOST:
         raise ApiError(
             "TooManyUniqueTargetGroupsPerLoadBalancer",
-            f"A load balancer can lead to {_MOST_GROUPS} target groups at most",
+            f"A load balancer can lead to {MOST} target groups at most",
         )
     for arn in dict.fromkeys(groups):
         group = tx.get(TARGET_GROUP, arn)

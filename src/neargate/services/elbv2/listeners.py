@@ -10,12 +10,13 @@ from neargate.model.balancer import Listener, LoadBalancer
 from neargate.model.balancer_rules_actions import Action, target_groups
 from neargate.services.call import Call, Params, Result
 from neargate.services.elbv2 import links, names
-from neargate.state.catalog_balancers import CERTIFICATE, LISTENER, LOAD_BALANCER
+from neargate.state import certificates
+from neargate.state.catalog_balancers import LISTENER, LOAD_BALANCER
 from neargate.state.store import Tx
 
-_MOST: Final = 50
+MOST: Final = 50
 _PROTOCOLS: Final = {"application": ("HTTP", "HTTPS"), "network": ("TCP", "TCP_UDP", "TLS", "UDP")}
-_ENCRYPTED: Final = ("HTTPS", "TLS")
+ENCRYPTED: Final = ("HTTPS", "TLS")
 
 
 async def create_listener(call: Call, params: Params) -> Result:
@@ -44,8 +45,8 @@ async def create_listener(call: Call, params: Params) -> Result:
         for other in others:
             if other.port == listener.port:
                 return _same(other, listener)
-        if len(others) >= _MOST:
-            raise ApiError("TooManyListeners", f"A load balancer can have {_MOST} listeners at most")
+        if len(others) >= MOST:
+            raise ApiError("TooManyListeners", f"A load balancer can have {MOST} listeners at most")
         links.check(tx, balancer, listener.protocol, target_groups(actions))
         tx.insert(LISTENER, listener)
         links.relink(tx, balancer.arn, target_groups(actions))
@@ -85,22 +86,22 @@ def _with_security(tx: Tx, listener: Listener, balancer: LoadBalancer, params: P
     policy, alpn = params.get("SslPolicy"), params.get("AlpnPolicy")
     if alpn and protocol != "TLS":
         raise names.not_configurable("An ALPN policy can only be specified for TLS listeners")
-    if protocol not in _ENCRYPTED:
+    if protocol not in ENCRYPTED:
         if given or policy:
             word = "certificate" if given else "security policy"
             raise names.invalid(f"A {word} cannot be specified for {protocol} listeners")
         return replace(listener, certificates=(), ssl_policy="", alpn_policy="")
-    certificates = listener.certificates
+    served = listener.certificates
     if given:
-        certificates = (_certificate(tx, listener, given), *certificates[1:])
-    if not certificates:
+        served = (_certificate(tx, listener, given), *served[1:])
+    if not served:
         raise names.invalid(f"A certificate must be specified for {protocol} listeners")
     policy = policy or listener.ssl_policy or balancer_rules_tls.DEFAULT
     if policy not in balancer_rules_tls.POLICIES:
         raise ApiError("SSLPolicyNotFound", f"SSL policy '{names.clean(policy)}' not found")
     return replace(
         listener,
-        certificates=tuple(dict.fromkeys(certificates)),
+        certificates=tuple(dict.fromkeys(served)),
         ssl_policy=policy,
         alpn_policy=_alpn(alpn) if alpn else listener.alpn_policy,
     )
@@ -118,8 +119,7 @@ def need_certificate(tx: Tx, listener: Listener, arn: str) -> str:
     """An imported certificate's ARN. Raise CertificateNotFound."""
     if not arn:
         raise names.invalid("A certificate ARN must be specified")
-    found = tx.get(CERTIFICATE, arn)
-    if found is None or names.scope_of(found) != names.scope_of(listener):
+    if certificates.find(tx, names.scope_of(listener), arn) is None:
         raise ApiError("CertificateNotFound", f"Certificate '{names.clean(arn)}' not found")
     return arn
 
@@ -155,7 +155,7 @@ def _shown(listener: Listener) -> dict[str, Any]:
         "Protocol": listener.protocol,
         "DefaultActions": shown_actions(listener.actions),
     }
-    if listener.protocol in _ENCRYPTED:
+    if listener.protocol in ENCRYPTED:
         shown["Certificates"] = [{"CertificateArn": arn} for arn in listener.certificates[:1]]
         shown["SslPolicy"] = listener.ssl_policy
     if listener.protocol == "HTTPS":

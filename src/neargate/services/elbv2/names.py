@@ -14,6 +14,7 @@ from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, LOAD_BALAN
 from neargate.state.store import Kind, Tx
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 _NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)", re.ASCII)
 _MAX_TAGS: Final = 50
 _MAX_NAME: Final = 32
@@ -152,9 +153,9 @@ def clean(value: str) -> str:
 def page(
     params: Params,
     member: str,
-    rows: Sequence[R],
-    key: Callable[[R], str],
-    show: Callable[[R], dict[str, Any]],
+    rows: Sequence[T],
+    key: Callable[[T], str],
+    show: Callable[[T], dict[str, Any]],
 ) -> Result:
     """A page of a list, by Marker and PageSize, in the order of `key`."""
     marker, size = params.get("Marker"), params.get("PageSize") or PAGE

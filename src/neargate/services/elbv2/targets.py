@@ -20,7 +20,7 @@ from neargate.state.catalog import INTERFACE, SUBNET
 from neargate.state.catalog_balancers import LOAD_BALANCER, TARGET
 from neargate.state.store import Tx
 
-_MOST: Final = 1000
+MOST: Final = 1000
 _PRIVATE: Final = tuple(
     ipaddress.IPv4Network(cidr) for cidr in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 )
@@ -50,8 +50,8 @@ async def register_targets(call: Call, params: Params) -> Result:
             target = _target(tx, call, group, subnets, given)
             made[TARGET.id(target)] = target
         new = sum(1 for id in made if tx.get(TARGET, id) is None)
-        if new + tx.count(TARGET, "group", group.arn) > _MOST:
-            message = f"A target group can have {_MOST} targets at most"
+        if new + tx.count(TARGET, "group", group.arn) > MOST:
+            message = f"A target group can have {MOST} targets at most"
             raise ApiError("TooManyTargets", message)
         for id, target in made.items():
             old = tx.get(TARGET, id)
