@@ -66,18 +66,15 @@ class Companion:
         version: str = "",
         placed: Callable[[int], None] = lambda pid: None,
         environment: Mapping[str, str] = _ENVIRONMENT,
-        pass_fds: Callable[[], Sequence[int]] = tuple,
     ) -> None:
         """directory -- of the pid file and of what it prints (`<name>.log`, of its last start).
         version -- one found with another version is ended and begun anew.
-        placed -- called with its process id before its program begins: cgroups.
-        pass_fds -- descriptors for it, asked for at each start."""
+        placed -- called with its process id before its program begins: cgroups."""
         self._name = name
         self._directory = directory
         self._version = version
         self._placed = placed
         self._environment = dict(environment)
-        self._pass_fds = pass_fds
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -129,7 +126,8 @@ class Companion:
 
     def _start(self, command: Sequence[str]) -> _Known:
         self._directory.mkdir(parents=True, exist_ok=True)
-        with self._path("log").open("wb") as output:
+        self._path("log").unlink(missing_ok=True)
+        with self._path("log").open("ab") as output:  # appended to, so that it may be cut while it runs
             try:
                 child = subprocess.Popen(
                     ["/bin/sh", "-c", _WAIT, self._name, *command],
@@ -139,7 +137,6 @@ class Companion:
                     env=self._environment,
                     start_new_session=True,
                     cwd="/",
-                    pass_fds=self._pass_fds(),
                 )
             except OSError as error:
                 raise CompanionError(str(error)) from error

@@ -1,0 +1,52 @@
+"""All that a data plane needs to know of load balancing at one moment: records, by their ids.
+
+Made by services/cell from the store; read by model/envoy*.py, which turns it into Envoy's resources, and by
+node/balancer. A record that did not change stays the same object from one view to the next.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from neargate.model.balancer import Listener, ListenerRule, LoadBalancer, Target, TargetGroup
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    certificate: str
+    """PEM, the chain behind it."""
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    balancers: Mapping[str, LoadBalancer]
+    listeners: Mapping[str, Listener]
+    rules: Mapping[str, ListenerRule]
+    groups: Mapping[str, TargetGroup]
+    targets: Mapping[str, Target]
+    """By model.balancer.target_id."""
+    certificates: Mapping[str, KeyPair]
+
+    def rules_of(self, listener: str) -> list[ListenerRule]:
+        """In the order in which they are tried."""
+        found = [rule for rule in self.rules.values() if rule.listener_arn == listener]
+        return sorted(found, key=lambda rule: rule.priority)
+
+    def targets_of(self, group: str) -> list[Target]:
+        return [target for target in self.targets.values() if target.group_arn == group]
+
+
+EMPTY = View({}, {}, {}, {}, {}, {})
+
+
+def number(attributes: Mapping[str, str], name: str, default: float) -> float:
+    return float(attributes.get(name, default))
+
+
+def enabled(attributes: Mapping[str, str], name: str, default: bool = False) -> bool:
+    return attributes.get(name, str(default)).lower() == "true"
+
+
+def path_of(arn: str) -> str:
+    """What an ARN says after its resource's kind: `app/<name>/<id>`, `<group>/<id>`."""
+    return arn.rpartition(":")[2].partition("/")[2]

@@ -1,0 +1,147 @@
+"""A listener as Envoy's: one per port, on all of its balancer's addresses. Called by model/envoy.py.
+
+All HTTP filters that any route may want are in the chain from the start, switched off: a change of the chain
+would drain every connection.
+"""
+
+from typing import Any
+
+from neargate.model import envoy_pages, envoy_tls
+from neargate.model.balancer import Listener, LoadBalancer
+from neargate.model.balancing import enabled, number, path_of
+from neargate.model.envoy_clusters import ADS, HTTP_PROTOCOLS, name
+from neargate.model.envoy_conditions import SOURCE_HEADER
+from neargate.model.envoy_redirects import LUA
+from neargate.model.envoy_routes import STATEFUL, weights
+
+_EXT = "type.googleapis.com/envoy.extensions."
+_KEPT_UDP_SECONDS = 120
+_KEEP_ALIVE_SECONDS = 3600
+
+
+def is_http(listener: Listener) -> bool:
+    return listener.protocol in HTTP_PROTOCOLS
+
+
+def transports(listener: Listener) -> tuple[str, ...]:
+    """TCP_UDP is two to Envoy."""
+    return {"UDP": ("UDP",), "TCP_UDP": ("TCP", "UDP")}.get(listener.protocol, ("TCP",))
+
+
+def listener_name(listener: Listener, transport: str) -> str:
+    return path_of(listener.arn) + ("/udp" if transport == "UDP" else "")
+
+
+def listener(
+    balancer: LoadBalancer, wanted: Listener, transport: str, *, by_source: bool = False
+) -> dict[str, Any]:
+    """by_source -- some rule asks for the client's address."""
+    addresses = [_address(zone.address, wanted.port, transport) for zone in balancer.zones]
+    found: dict[str, Any] = {
+        "name": listener_name(wanted, transport),
+        "address": addresses[0],
+        "additional_addresses": [{"address": address} for address in addresses[1:]],
+        "freebind": True,
+        **(_udp(balancer, wanted) if transport == "UDP" else _tcp(balancer, wanted, by_source)),
+    }
+    return found
+
+
+def _address(address: str, port: int, transport: str) -> dict[str, Any]:
+    return {"socket_address": {"protocol": transport, "address": address, "port_value": port}}
+
+
+def _tcp(balancer: LoadBalancer, wanted: Listener, by_source: bool) -> dict[str, Any]:
+    http = is_http(wanted)
+    filters = [_http_manager(balancer, wanted, by_source) if http else _tcp_proxy(balancer, wanted)]
+    chain: dict[str, Any] = {"filters": filters}
+    if wanted.protocol in ("HTTPS", "TLS"):
+        http2 = enabled(balancer.attributes, "routing.http2.enabled", True)
+        chain["transport_socket"] = envoy_tls.transport(wanted, http=http, http2=http2)
+    return {"filter_chains": [chain]}
+
+
+def _http_manager(balancer: LoadBalancer, wanted: Listener, by_source: bool) -> dict[str, Any]:
+    idle = f"{number(balancer.attributes, 'idle_timeout.timeout_seconds', 60):.0f}s"
+    longest = number(balancer.attributes, "client_keep_alive.seconds", _KEEP_ALIVE_SECONDS)
+    mode = balancer.attributes.get("routing.http.xff_header_processing.mode", "append")
+    with_port = enabled(balancer.attributes, "routing.http.xff_client_port.enabled")
+    typed: dict[str, Any] = {
+        "@type": _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": path_of(balancer.arn),
+        "rds": {"route_config_name": path_of(wanted.arn), "config_source": ADS},
+        "http_filters": _http_filters(),
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "use_remote_address": True,
+        "skip_xff_append": mode != "append" or with_port,
+        # Nobody is trusted to steer Envoy by x-envoy-* headers.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.255.255.255", "prefix_len": 32}]},
+        "generate_request_id": False,
+        "server_name": envoy_pages.SERVER,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": idle,
+        "common_http_protocol_options": {"idle_timeout": idle, "max_connection_duration": f"{longest:.0f}s"},
+        "local_reply_config": envoy_pages.local_replies(),
+    }
+    if by_source:
+        typed["early_header_mutation_extensions"] = [_tell_source()]
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}
+
+
+def _http_filters() -> list[dict[str, Any]]:
+    lua = {"@type": _EXT + "filters.http.lua.v3.Lua"}
+    stateful = {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"}
+    router = {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    return [
+        {"name": LUA, "typed_config": lua, "disabled": True},
+        {"name": STATEFUL, "typed_config": stateful, "disabled": True},
+        {"name": "envoy.filters.http.router", "typed_config": router},
+    ]
+
+
+def _tell_source() -> dict[str, Any]:
+    header = {"key": SOURCE_HEADER, "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    append = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    typed = {
+        "@type": _EXT + "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        "mutations": [{"append": append}],
+    }
+    return {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": typed}
+
+
+def _tcp_proxy(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
+    idle = number(wanted.attributes, "tcp.idle_timeout.seconds", 350)
+    typed = {
+        "@type": _EXT + "filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": path_of(balancer.arn),
+        "idle_timeout": f"{idle:.0f}s",
+        "max_connect_attempts": 4,
+        **_led_to(wanted),
+    }
+    return {"name": "envoy.filters.network.tcp_proxy", "typed_config": typed}
+
+
+def _led_to(wanted: Listener) -> dict[str, Any]:
+    """An empty forward leads to a cluster that is not there: connections are closed."""
+    used = [(name(arn), weight) for action in wanted.actions for arn, weight in weights(action) if weight > 0]
+    if len(used) == 1:
+        return {"cluster": used[0][0]}
+    if not used:
+        return {"cluster": "none"}
+    return {"weighted_clusters": {"clusters": [{"name": to, "weight": weight} for to, weight in used]}}
+
+
+def _udp(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
+    """A client's address and port are one flow, which stays with its target."""
+    route = {"@type": _EXT + "filters.udp.udp_proxy.v3.Route", "cluster": _first(wanted)}
+    typed = {
+        "@type": _EXT + "filters.udp.udp_proxy.v3.UdpProxyConfig",
+        "stat_prefix": path_of(balancer.arn),
+        "matcher": {"on_no_match": {"action": {"name": "route", "typed_config": route}}},
+        "idle_timeout": f"{_KEPT_UDP_SECONDS}s",
+    }
+    return {"listener_filters": [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": typed}]}
+
+
+def _first(wanted: Listener) -> str:
+    return str(_led_to(wanted).get("cluster") or _led_to(wanted)["weighted_clusters"]["clusters"][0]["name"])

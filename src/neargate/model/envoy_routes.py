@@ -1,0 +1,192 @@
+"""A listener's rules as Envoy routes, in the order in which they are tried. Called by model/envoy.py.
+
+Only what lies here changes when rules or weights do: no connection is touched.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from neargate.model import envoy_pages
+from neargate.model.balancer import Listener, ListenerRule, LoadBalancer, TargetGroup
+from neargate.model.balancing import enabled, number, path_of
+from neargate.model.envoy_clusters import name
+from neargate.model.envoy_conditions import SOURCE_HEADER, match
+from neargate.model.envoy_redirects import redirect
+
+_EXT = "type.googleapis.com/envoy.extensions."
+_OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
+_OWN_HEADERS = ("x-envoy-external-address", "x-envoy-internal", SOURCE_HEADER)
+_GROUP_COOKIE, _TARGET_COOKIE, _APP_COOKIE = "AWSALBTG", "AWSALB", "AWSALBAPP-0"
+STATEFUL = "envoy.filters.http.stateful_session"
+# Sent again only where no target can have worked on it: no connection, or refused before it was read.
+_UNREAD = "connect-failure,refused-stream,reset-before-request"
+# What only reads may be sent again also when the connection breaks before an answer has begun.
+_BROKEN = "connect-failure,refused-stream,reset"
+_SAFE = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
+_RETRIES = 3
+
+
+def weights(action: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Target groups of a forward and their weights; nothing for other actions."""
+    if action.get("Type") != "forward":
+        return []
+    groups = action["ForwardConfig"]["TargetGroups"]
+    return [(group["TargetGroupArn"], int(group.get("Weight", 1))) for group in groups]
+
+
+def routes(
+    balancer: LoadBalancer,
+    listener: Listener,
+    rules: Sequence[ListenerRule],
+    groups: Mapping[str, TargetGroup],
+) -> dict[str, Any]:
+    """A RouteConfiguration."""
+    found = [
+        route for rule in rules for route in _routes(match(rule.conditions), rule.actions, listener, groups)
+    ]
+    found += _routes({"prefix": "/"}, listener.actions, listener, groups)
+    host = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": found,
+        "request_headers_to_add": _headers(balancer, listener),
+        "request_headers_to_remove": _removed(balancer),
+    }
+    return {"name": path_of(listener.arn), "virtual_hosts": [host]}
+
+
+def _headers(balancer: LoadBalancer, listener: Listener) -> list[dict[str, Any]]:
+    added = [_header("X-Forwarded-Port", str(listener.port))]
+    mode = balancer.attributes.get("routing.http.xff_header_processing.mode", "append")
+    if mode == "append" and enabled(balancer.attributes, "routing.http.xff_client_port.enabled"):
+        added.append(
+            _header("X-Forwarded-For", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "APPEND_IF_EXISTS_OR_ADD")
+        )
+    return added
+
+
+def _removed(balancer: LoadBalancer) -> list[str]:
+    mode = balancer.attributes.get("routing.http.xff_header_processing.mode", "append")
+    return [*_OWN_HEADERS, *(["x-forwarded-for"] if mode == "remove" else [])]
+
+
+def _header(key: str, value: str, how: str = _OVERWRITE) -> dict[str, Any]:
+    return {"header": {"key": key, "value": value}, "append_action": how}
+
+
+def _routes(
+    matched: dict[str, Any],
+    actions: Sequence[Mapping[str, Any]],
+    listener: Listener,
+    groups: Mapping[str, TargetGroup],
+) -> list[dict[str, Any]]:
+    last = max(actions, key=lambda action: int(action.get("Order", 1)))
+    match last["Type"]:
+        case "forward":
+            return _forward(matched, last, groups)
+        case "redirect":
+            return [{"match": matched, **redirect(last["RedirectConfig"], listener)}]
+        case "fixed-response":
+            return [{"match": matched, **_fixed(last["FixedResponseConfig"])}]
+        case other:
+            raise ValueError(f"no such action: {other}")
+
+
+def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"status": int(config["StatusCode"])}
+    if body := config.get("MessageBody"):
+        answer["body"] = {"inline_string": body}
+    kind = config.get("ContentType") or "text/plain"
+    return {
+        "direct_response": answer,
+        "response_headers_to_add": [_header("content-type", f"{kind}; charset=utf-8")],
+    }
+
+
+def _forward(
+    matched: dict[str, Any], action: Mapping[str, Any], groups: Mapping[str, TargetGroup]
+) -> list[dict[str, Any]]:
+    used = [(groups[arn], weight) for arn, weight in weights(action) if weight > 0 and arn in groups]
+    if not used:
+        return [{"match": matched, "direct_response": envoy_pages.unavailable()}]
+    sticky = action["ForwardConfig"].get("TargetGroupStickinessConfig") or {}
+    if len(used) == 1:
+        return _reading_or_not(matched, _to_one(used[0][0]))
+    if not sticky.get("Enabled"):
+        return _reading_or_not(matched, _to_many(used, []))
+    # Who was led to one of the groups before says so by its cookie.
+    seconds = int(sticky.get("DurationSeconds", 3600))
+    found = []
+    for group, _ in used:
+        cookie = {"name": "cookie", "string_match": {"safe_regex": {"regex": _holds(_cookie(group))}}}
+        own = {**matched, "headers": [*matched.get("headers", ()), cookie]}
+        back = {"response_headers_to_add": [_keep(group, seconds)]}
+        found += [{**route, **back} for route in _reading_or_not(own, _to_one(group))]
+    return found + _reading_or_not(matched, _to_many(used, [_keep(group, seconds) for group, _ in used]))
+
+
+def _cookie(group: TargetGroup) -> str:
+    return f"{_GROUP_COOKIE}={group.arn.rpartition('/')[2]}"
+
+
+def _holds(cookie: str) -> str:
+    return rf"(?:.*;\s*)?{cookie}(?:\s*;.*)?"
+
+
+def _keep(group: TargetGroup, seconds: int) -> dict[str, Any]:
+    value = f"{_cookie(group)}; Max-Age={seconds}; Path=/"
+    return _header("set-cookie", value, "APPEND_IF_EXISTS_OR_ADD")
+
+
+def _to_one(group: TargetGroup) -> dict[str, Any]:
+    return {"route": {"cluster": name(group.arn)}, **_stickiness(group)}
+
+
+def _to_many(used: Sequence[tuple[TargetGroup, int]], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """kept -- a header that the answer is given, for each group."""
+    clusters = []
+    for at, (group, weight) in enumerate(used):
+        cluster = {"name": name(group.arn), "weight": weight, **_stickiness(group)}
+        clusters.append({**cluster, "response_headers_to_add": [kept[at]]} if kept else cluster)
+    return {"route": {"weighted_clusters": {"clusters": clusters}}}
+
+
+def _reading_or_not(matched: dict[str, Any], to: dict[str, Any]) -> list[dict[str, Any]]:
+    """Two routes: for requests that only read, and for those that may not be sent twice."""
+    reading = {**matched, "headers": [_SAFE, *matched.get("headers", ())]}
+    return [
+        {**to, "match": each, "route": {**to["route"], "timeout": "0s", "retry_policy": _retry(on)}}
+        for each, on in ((reading, _BROKEN), (matched, _UNREAD))
+    ]
+
+
+def _retry(on: str) -> dict[str, Any]:
+    """Once for each of three other targets, nearly at once."""
+    previous = "envoy.retry_host_predicates.previous_hosts"
+    typed = {"@type": _EXT + "retry.host.previous_hosts.v3.PreviousHostsPredicate"}
+    return {
+        "retry_on": on,
+        "num_retries": _RETRIES,
+        "retry_host_predicate": [{"name": previous, "typed_config": typed}],
+        "host_selection_retry_max_attempts": 5,
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.050s"},
+    }
+
+
+def _stickiness(group: TargetGroup) -> dict[str, Any]:
+    """The cookie that leads back to the same target of a group."""
+    if not enabled(group.attributes, "stickiness.enabled"):
+        return {}
+    kind = group.attributes.get("stickiness.type", "lb_cookie")
+    if kind == "lb_cookie":
+        seconds = number(group.attributes, "stickiness.lb_cookie.duration_seconds", 86400)
+        cookie = {"name": _TARGET_COOKIE, "ttl": f"{seconds:.0f}s", "path": "/"}
+    elif kind == "app_cookie":
+        seconds = number(group.attributes, "stickiness.app_cookie.duration_seconds", 86400)
+        cookie = {"name": _APP_COOKIE, "ttl": f"{seconds:.0f}s", "path": "/"}
+    else:
+        return {}
+    state = {"@type": _EXT + "http.stateful_session.cookie.v3.CookieBasedSessionState", "cookie": cookie}
+    session = {"session_state": {"name": "envoy.http.stateful_session.cookie", "typed_config": state}}
+    typed = {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSessionPerRoute"}
+    return {"typed_per_filter_config": {STATEFUL: {**typed, "stateful_session": session}}}
