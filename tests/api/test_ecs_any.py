@@ -10,10 +10,12 @@ from botocore import model
 from botocore.validate import ParamValidator
 
 from neargate.kit.errors import ApiError
+from neargate.model.discovery import Namespace
+from neargate.state.catalog_discovery import NAMESPACE
 from tests.support import ecs as support
 from tests.support.ecs import SCOPE, Ecs, container, definition
 
-CALLS = 4000
+CALLS = 6000
 CLUSTERS = (
     "default",
     "default",
@@ -71,14 +73,40 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "taskDefinitions": (["web:1"], ["job:1", "web:2"]),
     "tags": ([{"key": "a", "value": "b"}], []),
     "capacityProviders": (["FARGATE"], ["FARGATE_SPOT", "FARGATE"]),
+    "service": ("web", "web0", "web1", "external", SCOPE.arn("ecs", "service/default/external")),
+    "serviceName": ("web", "external", *(f"web{n}" for n in range(20))),
+    "services": (["web"], ["web", "other"]),
+    "desiredCount": (0, 1, 2),
+    "scale": ({"value": 50.0, "unit": "PERCENT"},),
+    "deploymentConfiguration": ({"maximumPercent": 150}, {"strategy": "CANARY"}),
+    "schedulingStrategy": ("REPLICA",),
+    "namespace": ("space",),
     "defaultCapacityProviderStrategy": ([{"capacityProvider": "FARGATE", "weight": 1}],),
 }
 # What the others need.
-OFTEN = ("create_cluster", "register_task_definition", "run_task")
-# Members of other features that would refuse nearly everything.
-RARE = frozenset(
-    "inferenceAccelerators placementConstraints placementStrategy volumeConfigurations ipcMode".split()  # noqa: SIM905
+OFTEN = (
+    *("create_cluster", "register_task_definition", "run_task", "create_task_set"),
+    *("create_service", "create_service", "update_service", "update_service"),
 )
+# Members of other features that would refuse nearly everything.
+RARE = frozenset((
+    *("inferenceAccelerators", "placementConstraints", "placementStrategy", "volumeConfigurations"),
+    *("ipcMode", "vpcLatticeConfigurations", "gatewayConnectors", "monitoring", "role", "loadBalancers"),
+    *("serviceRegistries", "serviceConnectConfiguration", "deploymentController"),
+))  # fmt: skip
+
+
+async def add_namespace(ecs: Ecs) -> None:
+    space = Namespace(
+        account=SCOPE.account,
+        region=SCOPE.region,
+        id="ns-1",
+        arn=SCOPE.arn("servicediscovery", "namespace/ns-1"),
+        name="space",
+        type="HTTP",
+        http_name="space",
+    )
+    await ecs.store.write(lambda tx: tx.put(NAMESPACE, space))
 
 
 class Maker:
@@ -134,12 +162,36 @@ class Maker:
             return (self.tasks[-1], SCOPE.arn("ecs", "cluster/c"), SCOPE.arn("ecs", "task-definition/web:1"))
         return self.usual.get(name)
 
+    def seen(self, result: dict[str, Any]) -> None:
+        """What an answer names may be asked about later."""
+        self.tasks += [task["taskArn"] for task in result.get("tasks", ())]
+        service, task_set = result.get("service", {}), result.get("taskSet", {})
+        if "currentServiceDeployment" in service and service["status"] == "ACTIVE":
+            arn = service["currentServiceDeployment"]
+            self.usual |= {"serviceDeploymentArn": (arn,), "serviceDeploymentArns": ([arn],)}
+            self.usual["serviceRevisionArns"] = ([r["arn"] for r in service["currentServiceRevisions"]],)
+        if task_set:
+            self.usual["taskSet"] = self.usual["primaryTaskSet"] = (task_set["id"], task_set["taskSetArn"])
+            self.usual["taskSets"] = ([task_set["id"]],)
+
 
 async def test_any_call_is_answered_or_refused_as_the_model_says(ecs: Ecs) -> None:
     await ecs.add_node()
     for cluster in ("default", "c"):
         await ecs.create_cluster(clusterName=cluster, capacityProviders=["FARGATE", "FARGATE_SPOT"])
     await ecs.register_task_definition(**definition())
+    await ecs.create_service(
+        serviceName="external", desiredCount=2, deploymentController={"type": "EXTERNAL"}
+    )
+    for name in ("web", "web0", "web1"):
+        await ecs.create_service(
+            serviceName=name,
+            desiredCount=2,
+            taskDefinition="web",
+            launchType="FARGATE",
+            networkConfiguration=ecs.network,
+        )
+    await add_namespace(ecs)
     maker = Maker(7, ecs)
     names = [*sorted(support.FUNCTIONS), *OFTEN * 5]
     answered: Counter[str] = Counter()
@@ -158,8 +210,9 @@ async def test_any_call_is_answered_or_refused_as_the_model_says(ecs: Ecs) -> No
             assert ecs.store.head() == head, f"{name} was refused and wrote: {params}"
         else:
             answered[name] += 1
-            maker.tasks += [task["taskArn"] for task in result.get("tasks", ())]
-    # the one has nothing to delete here, the other no container that runs
-    never = set(support.FUNCTIONS) - set(answered) - {"delete_capacity_provider", "execute_command"}
+            maker.seen(result)
+    # there is nothing to delete here, no container that runs, no deployment that pauses
+    none = {"delete_capacity_provider", "execute_command", "continue_service_deployment"}
+    never = set(support.FUNCTIONS) - set(answered) - none
     assert not never, f"never answered, so hardly tested: {never}"
     assert await ecs.store.read(lambda tx: tx.execute("SELECT count(*) FROM record")[0][0]) > 20

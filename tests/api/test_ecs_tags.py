@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.ecs import SCOPE, Ecs, refused
 
+NO_ARN = "Invalid resource ARN: {} is no cluster, service, task set, task or task definition."
 INVALID = "InvalidParameterException"
 
 
@@ -101,10 +102,10 @@ def gone(kind: str) -> tuple[str, str]:
         ("arn:aws:ecs:eu-west-1:123456789012:task-definition/web:1", gone("task-definition")),
         ("arn:aws:ecs:us-east-1:999999999999:cluster/default",
          ("ClusterNotFoundException", "Cluster not found.")),
-        ("web:1", (INVALID, "Invalid resource ARN: web:1 is no cluster, task or task definition.")),
-        ("", (INVALID, "Invalid resource ARN:  is no cluster, task or task definition.")),
+        ("web:1", (INVALID, NO_ARN.format("web:1"))),
+        ("", (INVALID, NO_ARN.format(""))),
         ("arn:aws:s3:::b",
-         (INVALID, "Invalid resource ARN: arn:aws:s3:::b is no cluster, task or task definition.")),
+         (INVALID, NO_ARN.format("arn:aws:s3:::b"))),
         (SCOPE.arn("ecs", "cluster/\ud800"), (INVALID, "The request holds text or numbers out of range.")),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from neargate.model.capacity import PROVIDERS, check_providers, check_strategy
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import clusters, names, pages
 from neargate.state.catalog import CLUSTER, TASK
+from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Tx
 
 _MAX_DESCRIBED = 10
@@ -36,10 +37,18 @@ async def put_cluster_capacity_providers(call: Call, params: Params) -> Result:
 def _check_unused(tx: Tx, arn: str, removed: set[str]) -> None:
     for task in tx.find(TASK, "desired", f"{arn}/RUNNING"):
         if task.capacity_provider in removed:
-            raise ApiError(
-                "ResourceInUseException",
-                f"The specified capacity provider {task.capacity_provider} is in use and cannot be removed.",
-            )
+            raise _in_use(task.capacity_provider)
+    for service in tx.find(SERVICE, "cluster", arn):
+        for item in service.body.get("capacityProviderStrategy", ()):
+            if item["capacityProvider"] in removed:
+                raise _in_use(item["capacityProvider"])
+
+
+def _in_use(provider: str) -> ApiError:
+    return ApiError(
+        "ResourceInUseException",
+        f"The specified capacity provider {provider} is in use and cannot be removed.",
+    )
 
 
 async def describe_capacity_providers(call: Call, params: Params) -> Result:

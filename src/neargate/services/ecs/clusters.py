@@ -1,4 +1,4 @@
-"""Clusters: create, describe, list, update, delete. Counts come from the store's indexes of tasks.
+"""Clusters: create, describe, list, update, delete. Counts come from the store's indexes.
 
 Called by gateway/dispatch. Capacity providers of a cluster are in capacity_providers.py.
 """
@@ -14,6 +14,7 @@ from neargate.model.task import Cluster
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import account_settings, names, pages, render
 from neargate.state.catalog import CLUSTER, TASK
+from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Tx
 
 _INSIGHTS = ("enabled", "enhanced", "disabled")
@@ -26,15 +27,22 @@ def counts(tx: Tx, arn: str) -> tuple[int, int]:
     return tx.count(TASK, "load", f"{arn}/running"), tx.count(TASK, "load", f"{arn}/pending")
 
 
+def services(tx: Tx, arn: str) -> tuple[int, int]:
+    """(active, draining) services of a cluster."""
+    active = tx.count(SERVICE, "active", arn)
+    return active, tx.count(SERVICE, "cluster", arn) - active
+
+
 def shown(tx: Tx, cluster: Cluster, include: frozenset[str] = _ALL) -> dict[str, Any]:
     running, pending = counts(tx, cluster.arn)
-    result = render.cluster(cluster, running, pending)
+    active, draining = services(tx, cluster.arn)
+    result = render.cluster(cluster, running, pending, active)
     if "TAGS" in include:
         result["tags"] = render.tag_list(cluster.tags)
     if "SETTINGS" in include:
         result["settings"] = [{"name": name, "value": value} for name, value in cluster.settings.items()]
     if "STATISTICS" in include:
-        result["statistics"] = _statistics(running, pending)
+        result["statistics"] = _statistics(running, pending, active, draining)
     if "CONFIGURATIONS" in include and cluster.configuration:
         result["configuration"] = cluster.configuration
     if "ATTACHMENTS" in include:
@@ -44,14 +52,14 @@ def shown(tx: Tx, cluster: Cluster, include: frozenset[str] = _ALL) -> dict[str,
     return result
 
 
-def _statistics(running: int, pending: int) -> list[dict[str, str]]:
+def _statistics(running: int, pending: int, active: int, draining: int) -> list[dict[str, str]]:
     values: dict[str, int] = {}
     for kind in ("EC2", "Fargate", "External"):
         fargate = kind == "Fargate"
         values[f"running{kind}TasksCount"] = running if fargate else 0
         values[f"pending{kind}TasksCount"] = pending if fargate else 0
-        values[f"active{kind}ServiceCount"] = 0
-        values[f"draining{kind}ServiceCount"] = 0
+        values[f"active{kind}ServiceCount"] = active if fargate else 0
+        values[f"draining{kind}ServiceCount"] = draining if fargate else 0
     return [{"name": name, "value": str(value)} for name, value in values.items()]
 
 
@@ -218,6 +226,10 @@ async def delete_cluster(call: Call, params: Params) -> Result:
 
     def body(tx: Tx) -> Result:
         cluster = names.need_cluster(tx, arn)
+        if any(services(tx, arn)):
+            raise ApiError(
+                "ClusterContainsServicesException", "The Cluster cannot be deleted while Services are active."
+            )
         if any(tx.count(TASK, "load", f"{arn}/{load}") for load in ("running", "pending", "stopping")):
             raise ApiError(
                 "ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active."

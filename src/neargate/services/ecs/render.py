@@ -25,7 +25,7 @@ def definition(record: TaskDefinition) -> Json:
     return shown
 
 
-def cluster(record: Cluster, running: int = 0, pending: int = 0) -> Json:
+def cluster(record: Cluster, running: int, pending: int, services: int) -> Json:
     """A cluster without its includes; see clusters.py for those."""
     return {
         "clusterArn": record.arn,
@@ -34,7 +34,7 @@ def cluster(record: Cluster, running: int = 0, pending: int = 0) -> Json:
         "registeredContainerInstancesCount": 0,
         "runningTasksCount": running,
         "pendingTasksCount": pending,
-        "activeServicesCount": 0,
+        "activeServicesCount": services,
         "statistics": [],
         "tags": [],
         "settings": [],

@@ -7,7 +7,7 @@ records by their id, tasks only as counts.
 from neargate.kit.errors import ApiError
 from neargate.model.service import Service
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names, pages, service_names, service_render
+from neargate.services.ecs import names, pages, service_discovery, service_names, service_render
 from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Tx
 
@@ -62,6 +62,19 @@ async def list_services(call: Call, params: Params) -> Result:
     return page.listed("serviceArns", await call.store.read(body))
 
 
-def uses_namespace(service: Service, arn: str) -> bool:
+async def list_services_by_namespace(call: Call, params: Params) -> Result:
+    """Of every cluster, those that use Service Connect in the namespace."""
+    names.storable({"namespace": params["namespace"]})
+    page = pages.read(call, params, "ListServicesByNamespace", usual=_USUAL)
+
+    def body(tx: Tx) -> list[str]:
+        arn = service_discovery.namespace(tx, call.scope, params["namespace"]).arn
+        services = tx.all(SERVICE, call.scope, after=page.after)
+        return [s.arn for s in services if s.status == "ACTIVE" and _connects(s, arn)]
+
+    return page.listed("serviceArns", await call.store.scan(body))
+
+
+def _connects(service: Service, namespace: str) -> bool:
     connect = service.body.get("serviceConnectConfiguration", {})
-    return bool(connect.get("enabled")) and connect.get("namespace") == arn
+    return bool(connect.get("enabled")) and connect["namespace"] == namespace

@@ -43,21 +43,26 @@ def cluster_of(arn: str) -> str:
     return arn.rpartition(":")[0] + ":cluster/" + arn.split("/")[1]
 
 
+def known(tx: Tx, arn: str) -> Service:
+    """A service whatever its status. Raises ServiceNotFoundException."""
+    service = tx.get(SERVICE, arn)
+    if service is None:
+        names.need_cluster(tx, cluster_of(arn))
+        raise not_found()
+    return service
+
+
 def need_service(tx: Tx, arn: str) -> Service:
     """A service that is not INACTIVE. Raises ServiceNotFoundException."""
-    service = tx.get(SERVICE, arn)
-    if service is None or service.status == "INACTIVE":
-        names.need_cluster(tx, cluster_of(arn))
+    service = known(tx, arn)
+    if service.status == "INACTIVE":
         raise not_found()
     return service
 
 
 def need_active(tx: Tx, arn: str) -> Service:
     """An ACTIVE service. Raises ServiceNotActiveException for one that was deleted."""
-    service = tx.get(SERVICE, arn)
-    if service is None:
-        names.need_cluster(tx, cluster_of(arn))
-        raise not_found()
+    service = known(tx, arn)
     if service.status != "ACTIVE":
         raise ApiError("ServiceNotActiveException", "Service was not ACTIVE.")
     return service

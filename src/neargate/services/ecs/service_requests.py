@@ -59,8 +59,7 @@ def check_common(params: Params) -> None:
 def check_create(params: Params) -> None:
     check_common(params)
     service_rules.check_name(params["serviceName"])
-    if params.get("clientToken") is not None and not _TOKEN.fullmatch(params["clientToken"]):
-        raise names.invalid("clientToken can have 1 to 64 characters in the range of 33-126.")
+    check_token(params)
     if params.get("schedulingStrategy") == "DAEMON":
         _refuse_daemon(params)
     kind = controller(params)
@@ -75,6 +74,11 @@ def check_create(params: Params) -> None:
         raise names.invalid("TaskDefinition can not be blank.")
     if params.get("desiredCount") is None:
         raise names.invalid("desiredCount must be specified when the scheduling strategy is REPLICA.")
+
+
+def check_token(params: Params) -> None:
+    if params.get("clientToken") is not None and not _TOKEN.fullmatch(params["clientToken"]):
+        raise names.invalid("clientToken can have 1 to 64 characters in the range of 33-126.")
 
 
 def _refuse_daemon(params: Params) -> None:

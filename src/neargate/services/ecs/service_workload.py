@@ -123,6 +123,11 @@ def _connect(ground: Ground, asked: Mapping[str, Any], given: Collection[str]) -
     return made
 
 
+def task_set_body(made: Json) -> Json:
+    """What a task set shows: the platform version by its number."""
+    return {**made, "platformVersion": platform(made["platformVersion"])}
+
+
 def revision_body(made: Mapping[str, Any], definition: TaskDefinition) -> Json:
     """What a service revision shows, with the platform version that LATEST is now."""
     body: Json = {

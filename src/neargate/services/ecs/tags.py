@@ -1,4 +1,4 @@
-"""Tags of clusters, tasks and task definitions, by ARN.
+"""Tags of clusters, services, task sets, tasks and task definitions, by ARN.
 
 Called by gateway/dispatch.
 """
@@ -9,21 +9,31 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
+from neargate.model.service import Service, TaskSet
 from neargate.model.task import Cluster, Task, TaskDefinition
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
 from neargate.state.catalog import CLUSTER, TASK, TASK_DEFINITION
+from neargate.state.catalog_services import SERVICE, TASK_SET
 from neargate.state.store import Kind, Tx
 
-_KINDS: dict[str, Kind[Any]] = {"cluster": CLUSTER, "task": TASK, "task-definition": TASK_DEFINITION}
-Tagged = Cluster | Task | TaskDefinition
+_KINDS: dict[str, Kind[Any]] = {
+    "cluster": CLUSTER,
+    "service": SERVICE,
+    "task": TASK,
+    "task-definition": TASK_DEFINITION,
+    "task-set": TASK_SET,
+}
+Tagged = Cluster | Service | Task | TaskDefinition | TaskSet
 
 
 def _find(tx: Tx, call: Call, arn: str) -> tuple[Kind[Any], Tagged]:
     parts = arn.split(":", 5)
     kind = _KINDS.get(parts[5].partition("/")[0]) if len(parts) == 6 and parts[2] == "ecs" else None
     if kind is None:
-        raise names.invalid(f"Invalid resource ARN: {arn[:300]} is no cluster, task or task definition.")
+        raise names.invalid(
+            f"Invalid resource ARN: {arn[:300]} is no cluster, service, task set, task or task definition."
+        )
     names.storable({"arn": arn})
     record = tx.get(kind, arn) if (parts[3], parts[4]) == (call.scope.region, call.scope.account) else None
     if record is None and kind is CLUSTER:
@@ -32,6 +42,8 @@ def _find(tx: Tx, call: Call, arn: str) -> tuple[Kind[Any], Tagged]:
         raise names.invalid(f"The specified {kind.name} is not found. Specify the ARN of one that exists.")
     if isinstance(record, Cluster) and record.status != "ACTIVE":
         raise ApiError("ClusterNotFoundException", "The referenced cluster was inactive.")
+    if isinstance(record, Service) and record.status == "INACTIVE":
+        raise names.invalid("The specified service is inactive. Specify an active service and try again.")
     return kind, record
 
 

@@ -3,11 +3,10 @@
 Called by gateway/dispatch. A stop is only asked for here: the node, or control/tasks, carries it out.
 """
 
-from neargate.kit.errors import ApiError
 from neargate.model import lifecycle
 from neargate.model.task import Task
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names, pages, render
+from neargate.services.ecs import names, pages, render, service_names
 from neargate.state import outbox
 from neargate.state.catalog import TASK
 from neargate.state.catalog_balancers import TARGET
@@ -47,17 +46,19 @@ async def list_tasks(call: Call, params: Params) -> Result:
     names.storable(params)
     _check_filters(params)
     status = params.get("desiredStatus") or "RUNNING"
+    service = service_names.asked_service(call, params, "serviceName") if params.get("serviceName") else ""
 
     def body(tx: Tx) -> list[str]:
         names.need_cluster(tx, arn)
-        if params.get("serviceName"):
-            raise ApiError("ServiceNotFoundException", "Service not found.")
         if params.get("containerInstance") or params.get("daemonName"):
             return []
-        return _matching(tx, f"{arn}/{status}", params, page.after, page.limit + 1)
+        if service:
+            service_names.known(tx, service)
+        return _matching(tx, f"{arn}/{status}", params, service, page.after, page.limit + 1)
 
     # These are in no index: all of the cluster's tasks may be looked through.
-    look = call.store.scan if params.get("family") or params.get("startedBy") else call.store.read
+    slow = service or params.get("family") or params.get("startedBy")
+    look = call.store.scan if slow else call.store.read
     return page.listed("taskArns", await look(body))
 
 
@@ -70,12 +71,12 @@ def _check_filters(params: Params) -> None:
         raise names.invalid(f"{exclusive[0]} cannot be combined with {exclusive[1]}.")
 
 
-def _matching(tx: Tx, value: str, params: Params, after: str, limit: int) -> list[str]:
+def _matching(tx: Tx, value: str, params: Params, service: str, after: str, limit: int) -> list[str]:
     """ARNs, in order, of tasks of an index value that pass the filters."""
     family, by, kind = params.get("family"), params.get("startedBy"), params.get("launchType")
     if kind not in (None, "FARGATE"):
         return []
-    if not family and not by:
+    if not (family or by or service):
         return tx.ids(TASK, "desired", value, after=after, limit=limit)
     found: list[str] = []
     while len(found) < limit:
@@ -83,7 +84,9 @@ def _matching(tx: Tx, value: str, params: Params, after: str, limit: int) -> lis
         found += [
             task.arn
             for task in chunk
-            if (not family or task.family == family) and (not by or task.started_by == by)
+            if (not family or task.family == family)
+            and (not by or task.started_by == by)
+            and (not service or task.service_arn == service)
         ]
         if len(chunk) < _CHUNK:
             break
