@@ -38,6 +38,11 @@ def gateway(cidr: str) -> str:
     return str(ipaddress.IPv4Network(cidr).network_address + 1)
 
 
+def resolver(vpc_cidr: str) -> str:
+    """Where tasks of the VPC ask for names."""
+    return str(ipaddress.IPv4Network(vpc_cidr).network_address + 2)
+
+
 def mac(digits: str) -> str:
     """A locally administered unicast MAC out of ten hexadecimal digits."""
     return ":".join(("02", *(digits[i : i + 2] for i in range(0, 10, 2))))

@@ -8,7 +8,7 @@ daemon's prefix, so a task's start and end touch no rule. Security groups get th
 import asyncio
 from collections.abc import Mapping
 
-from neargate.model import endpoints
+from neargate.model import addresses, endpoints
 from neargate.node.network.interface import prefix
 
 
@@ -28,6 +28,9 @@ def rules(instance: str, vpc_cidr: str) -> str:
     (a cloud's metadata) but their own endpoint, for which `open_endpoint` fills the two empty chains.
     """
     ours = f'"{prefix(instance)}*"'
+    # What node/resolver/way.py leads there: nothing, as long as there is no resolver.
+    asked = f"ct original ip daddr {addresses.resolver(vpc_cidr)}"
+    to_resolver = f"ct status dnat {asked} meta l4proto {{ tcp, udp }} ct original proto-dst 53"
     return f"""
 table inet {table_name(instance)}
 delete table inet {table_name(instance)}
@@ -44,6 +47,7 @@ table inet {table_name(instance)} {{
   chain input {{
     type filter hook input priority filter; policy accept;
     jump endpoint
+    iifname {ours} {to_resolver} accept
     iifname {ours} jump to_host
   }}
   chain to_host {{

@@ -20,10 +20,12 @@ from neargate.model.sandbox import Assignment, Failure, LogBatch, LogCursor, San
 from neargate.model.session import SessionCredentials
 from neargate.model.task import Node
 from neargate.model.terminal import Terminal, TerminalRequest
+from neargate.model.zones import Document
 from neargate.services.call import House
 from neargate.services.cell import endpoints, injected, log_intake, pulls
 from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.execs import Nodes
+from neargate.services.cell.names import Names
 from neargate.services.cell.views import View
 from neargate.state import outbox
 from neargate.state.catalog import NODE, TASK
@@ -55,15 +57,22 @@ class Facts(Protocol):
 
 class LocalCell:
     def __init__(
-        self, house: House, protection: Protection | None = None, terminals: Nodes | None = None
+        self,
+        house: House,
+        protection: Protection | None = None,
+        terminals: Nodes | None = None,
+        resolvers: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """protection -- ECS's two operations on it: rooms of services/ are strangers to each other.
-        terminals -- by which the door finds who runs commands at terminals."""
+        terminals -- by which the door finds who runs commands at terminals.
+        resolvers -- the node's own; where it has none, tasks ask those of the machine."""
         self._house = house
         self._protection = protection
         self._terminals = terminals or Nodes()
         self._views: dict[str, View] = {}
         self._following: dict[str, asyncio.Lock] = {}
+        self._names, self._naming = Names(house), asyncio.Lock()
+        self._resolvers = resolvers
 
     async def hello(self, facts: Facts) -> None:
         node = Node(
@@ -91,7 +100,7 @@ class LocalCell:
                     self._house.store,
                     node,
                     settings.log_driver_mode,
-                    host_resolvers,
+                    lambda: self._resolvers() or host_resolvers(),
                     key=self._house.signing_key,
                     api=settings.inject_endpoint_url,
                     file_systems=settings.efs_directory,
@@ -149,6 +158,11 @@ class LocalCell:
         self, node: str, open: Callable[[TerminalRequest], Awaitable[Terminal]]
     ) -> AbstractContextManager[None]:
         return self._terminals.serving(node, open)
+
+    async def names(self, after: int) -> tuple[int, Document]:
+        async with self._naming:
+            with _cell_errors():
+                return await self._names.after(after)
 
     async def log_cursors(self, runtime_ids: Sequence[str]) -> dict[str, LogCursor]:
         with _cell_errors():

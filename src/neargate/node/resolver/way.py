@@ -1,0 +1,81 @@
+"""The way from a task to the resolver: the second address of its VPC, port 53, and nothing else of it.
+
+Called by keeper.py. The address is this machine's by a local route, as the one of the tasks' endpoint is
+(network/endpoint.py). The resolver is at a port of no rank, since another program may hold port 53 of all
+addresses. A table of its own leads tasks there, which a new daemon does not make anew: names are answered
+while it starts.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+
+from neargate.model import addresses
+from neargate.node.network import rtnetlink as nl
+from neargate.node.network.firewall import FirewallError, table_name
+from neargate.node.network.interface import prefix
+
+PORT = 53
+_FIRST_PORT, _PORTS = 30_000, 2_000
+
+
+def first_port(instance: str) -> int:
+    """Where to begin to look for a free one: daemons side by side have their own."""
+    return _FIRST_PORT + int(instance, 16) % _PORTS
+
+
+def rules(instance: str, address: str, port: int) -> str:
+    """The firewall's own table lets in what this has led here (network/firewall.py)."""
+    table = f"inet {table_name(instance)}_names"
+    to = f'iifname "{prefix(instance)}*" ip daddr {address}'
+    return f"""
+table {table}
+delete table {table}
+table {table} {{
+  chain asked {{
+    type nat hook prerouting priority dstnat; policy accept;
+    {to} udp dport {PORT} dnat ip to {address}:{port}
+    {to} tcp dport {PORT} dnat ip to {address}:{port}
+  }}
+}}
+"""
+
+
+async def open_address(vpc_cidr: str) -> None:
+    """Make the address this machine's. Raise OSError."""
+    await asyncio.to_thread(_route, nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, vpc_cidr)
+
+
+async def lead(instance: str, vpc_cidr: str, port: int) -> None:
+    """Raise FirewallError."""
+    await _nft(rules(instance, addresses.resolver(vpc_cidr), port))
+
+
+async def remove(instance: str, vpc_cidr: str) -> None:
+    with contextlib.suppress(ProcessLookupError):  # ESRCH: no such route
+        await asyncio.to_thread(_route, nl.RTM_DELROUTE, 0, vpc_cidr)
+    table = f"inet {table_name(instance)}_names"
+    with contextlib.suppress(FirewallError, FileNotFoundError):
+        await _nft(f"table {table}\ndelete table {table}\n")
+
+
+def _route(kind: int, flags: int, vpc_cidr: str) -> None:
+    body = nl.route_head(32, nl.RT_SCOPE_HOST, nl.RTN_LOCAL, nl.RT_TABLE_LOCAL)
+    body += nl.attribute(nl.RTA_DST, socket.inet_aton(addresses.resolver(vpc_cidr)))
+    body += nl.attribute(nl.RTA_OIF, struct.pack("=i", socket.if_nametoindex("lo")))
+    netlink = nl.RtNetlink()
+    try:
+        netlink.request(kind, flags, body)
+    finally:
+        netlink.close()
+
+
+async def _nft(text: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "nft", "-f", "-",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _out, errors = await process.communicate(text.encode())
+    if process.returncode:
+        raise FirewallError(errors.decode(errors="replace").strip())
