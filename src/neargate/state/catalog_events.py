@@ -4,6 +4,7 @@ Imported by services/{events,scheduler,sqs}, state/{outbox,queues} and control/{
 """
 
 from neargate.model.event import Delivery, EventBus, Rule
+from neargate.model.event_http import ApiDestination, Connection
 from neargate.model.event_pattern import compiled
 from neargate.model.queue import Deduplication, Message, Queue
 from neargate.state.catalog import minute
@@ -42,6 +43,8 @@ EVENT_RULE = Kind(
     },
 )
 EVENT_DELIVERY = Kind("event-delivery", Delivery, lambda r: r.id, {"queue": lambda r: r.queue})
+EVENT_CONNECTION = Kind("event-connection", Connection, lambda r: r.arn)
+EVENT_API_DESTINATION = Kind("event-api-destination", ApiDestination, lambda r: r.arn)
 
 QUEUE = Kind("queue", Queue, lambda r: r.arn)
 QUEUE_MESSAGE = Kind(

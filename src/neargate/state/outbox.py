@@ -23,12 +23,22 @@ MOST_WAITING = 10_000
 def emit(tx: Tx, event: Event) -> bool:
     """Whether any rule matched. Next to nothing where none listens: two looks into an index."""
     rules = _listening(tx, event)
-    if not rules:
-        return False
-    envelope = event.envelope(event_id(tx, event))
+    return bool(rules) and _matched(tx, rules, event.envelope(event_id(tx, event)), event.time)
+
+
+def accept(tx: Tx, event: Event, now: float) -> str:
+    """An event that somebody put: its id is told, whether or not any rule matches. now -- the event's own
+    time is what they say it is."""
+    id = event_id(tx, event)
+    if rules := _listening(tx, event):
+        _matched(tx, rules, event.envelope(id), now)
+    return id
+
+
+def _matched(tx: Tx, rules: Iterable[Rule], envelope: dict[str, Any], now: float) -> bool:
     matched = [rule for rule in rules if compiled(rule.pattern or "").matches(envelope)]
     for rule in matched:
-        send(tx, rule, rule.targets, envelope, event.time)
+        send(tx, rule, rule.targets, envelope, now)
     return bool(matched)
 
 
