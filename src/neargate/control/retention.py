@@ -1,4 +1,4 @@
-"""The loop that forgets: stopped tasks, deleted clusters and definitions, old client tokens.
+"""The loop that forgets: stopped tasks, deleted clusters, services and definitions, old client tokens.
 
 It runs by the clock, started by control/loops. Usage records stay.
 """
@@ -8,11 +8,18 @@ from functools import partial
 from typing import Any
 
 from neargate.control.parts import Parts
+from neargate.control.retention_services import (
+    DEPLOYMENT_SECONDS,
+    forget_definition,
+    forget_deployments,
+    forget_services,
+)
 from neargate.model.queue import DEDUPLICATION_SECONDS
-from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TASK_DEFINITION, TOKEN_USE, minute
+from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TOKEN_USE, minute
 from neargate.state.catalog_alarms import ALARM_HISTORY
 from neargate.state.catalog_discovery import OPERATION
 from neargate.state.catalog_events import QUEUE_DEDUPLICATION, QUEUE_MESSAGE
+from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT
 from neargate.state.store import Kind, Tx
 
 TOKEN_SECONDS = 24 * 3600.0
@@ -51,6 +58,8 @@ class Retention:
         store, now = self._parts.store, self._parts.clock.now()
         tasks_before = now - self._parts.settings.stopped_task_seconds
         await self._forget(TASK, "stopped", tasks_before, forget_tasks)
+        await self._forget(SERVICE, "inactive", tasks_before, forget_services)
+        await self._forget(SERVICE_DEPLOYMENT, "over", now - DEPLOYMENT_SECONDS, forget_deployments)
         for kind, index, seconds in _BY_AGE:
             await self._forget(kind, index, now - seconds, partial(forget_records, kind, index))
         clusters = await store.read(lambda tx: tx.all(CLUSTER))
@@ -87,16 +96,8 @@ def forget_tasks(tx: Tx, before: float) -> int:
         if removed >= _BATCH:
             break
     for arn in definitions:
-        _forget_definition(tx, arn)
+        forget_definition(tx, arn)
     return removed
-
-
-def _forget_definition(tx: Tx, arn: str) -> None:
-    """Deleting a revision ends when no task that is remembered has it (services/ecs began it)."""
-    definition = tx.get(TASK_DEFINITION, arn)
-    deleting = definition is not None and definition.status == "DELETE_IN_PROGRESS"
-    if deleting and not tx.count(TASK, "definition", arn):
-        tx.delete(TASK_DEFINITION, arn)
 
 
 def forget_records(kind: Kind[Any], index: str, tx: Tx, before: float) -> int:

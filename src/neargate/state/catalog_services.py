@@ -15,6 +15,7 @@ SERVICE = Kind(
         "cluster": lambda r: None if r.status == "INACTIVE" else r.cluster_arn,
         "active": lambda r: r.cluster_arn if r.status == "ACTIVE" else None,
         "open": lambda r: None if r.status == "INACTIVE" else "yes",
+        "definition": lambda r: None if r.status == "INACTIVE" else r.definition_arn or None,
         "inactive": lambda r: minute(r.inactive_at) if r.inactive_at is not None else None,
     },
 )
@@ -34,6 +35,7 @@ SERVICE_DEPLOYMENT = Kind(
     {
         "service": lambda r: r.service_arn,
         "open": lambda r: None if r.status in _OVER else r.service_arn,
+        "over": lambda r: minute(r.finished_at or r.updated_at) if r.status in _OVER else None,
     },
 )
 TASK_SET = Kind("task-set", TaskSet, lambda r: r.arn, {"service": lambda r: r.service_arn})

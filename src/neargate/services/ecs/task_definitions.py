@@ -13,6 +13,7 @@ from neargate.model.task import Family, TaskDefinition
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
 from neargate.state.catalog import FAMILY, TASK, TASK_DEFINITION
+from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Tx
 
 _MAX_REVISION = 1_000_000
@@ -100,7 +101,8 @@ def _find_newest(tx: Tx, call: Call, gone: TaskDefinition) -> None:
 
 
 async def delete_task_definitions(call: Call, params: Params) -> Result:
-    """INACTIVE revisions become DELETE_IN_PROGRESS, and go at once if no task that is remembered has them."""
+    """INACTIVE revisions become DELETE_IN_PROGRESS, and go at once if no task that is remembered, and no
+    service, has them."""
     asked = list(dict.fromkeys(params["taskDefinitions"]))
     if not asked:
         raise names.invalid("Size of TaskDefinition references list must be greater than 0")
@@ -152,7 +154,7 @@ def _delete(tx: Tx, call: Call, record: TaskDefinition) -> TaskDefinition:
         family = tx.get(FAMILY, names.family_id(call.scope, record.family))
         if family is not None:
             tx.put(FAMILY, replace(family, count=family.count - 1))
-    if tx.count(TASK, "definition", record.arn):
+    if tx.count(TASK, "definition", record.arn) or tx.count(SERVICE, "definition", record.arn):
         return tx.put(TASK_DEFINITION, record)
     tx.delete(TASK_DEFINITION, record.arn)
     return record
