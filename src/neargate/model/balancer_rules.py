@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-_LITERAL: Final = re.compile(r"[^*?\\]+|\\.?|[*?]", re.S)
+_PLAIN: Final = re.compile(r"[^*?]+|[*?]")
+_ESCAPING: Final = re.compile(r"[^*?\\]+|\\.?|[*?]", re.S)
 _CODES: Final = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
 
 
@@ -24,18 +25,13 @@ def pattern_regex(pattern: str, *, ignore_case: bool = False, escapes: bool = Fa
 
 
 def _pieces(pattern: str, escapes: bool) -> Iterator[str]:
-    for token in _LITERAL.findall(pattern):
+    for token in (_ESCAPING if escapes else _PLAIN).findall(pattern):
         if token == "*":
             yield ".*"
         elif token == "?":
             yield "."
-        elif token[0] == "\\" and escapes:
-            yield quoted(token[1:])
-        elif token[0] == "\\":
-            # The character after it keeps its meaning.
-            yield "\\\\" + "".join(_pieces(token[1:], escapes))
         else:
-            yield quoted(token)
+            yield quoted(token[1:] if escapes and token[0] == "\\" else token)
 
 
 def quoted(text: str) -> str:
