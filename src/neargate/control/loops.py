@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
+from neargate.control.alarms import Alarms
+from neargate.control.discovery import Discovery
 from neargate.control.parts import Parts
 from neargate.control.placement import Placement
 from neargate.control.retention import Retention
@@ -39,9 +41,12 @@ class Loops:
         """chores -- what else runs for ever, by name. services -- they are kept running."""
         self._parts = parts
         self._chores = chores
-        self.loops: tuple[Loop, ...] = (Placement(parts), Tasks(parts), Retention(parts))
+        self.loops: tuple[Loop, ...] = (Placement(parts), Tasks(parts), Retention(parts), Alarms(parts))
         if services:
-            self.loops += (Services(parts),)
+            self.loops += (
+                Services(parts),
+                Discovery(parts),
+            )
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
