@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
+from neargate.state.catalog import TASK
 from tests.support.door import Door
+from tests.support.real import eventually
 
 ACCOUNT = "000000000000"
 
@@ -375,3 +378,91 @@ def test_tags_of_namespaces_and_services(cloudmap: Any) -> None:
         refused("InvalidInput", cloudmap.tag_resource, ResourceARN=arn, Tags=[{"Key": "aws:k", "Value": ""}])
     gone = made["Arn"] + "0"
     refused("ResourceNotFoundException", cloudmap.list_tags_for_resource, ResourceARN=gone)
+
+
+# -- tasks of ECS services ---------------------------------------------------------------------------------
+
+
+def ecs_service(door: Door, registry: dict[str, Any], count: int = 2, **container: Any) -> Any:
+    ecs = door.client("ecs")
+    ecs.create_cluster(clusterName="c")
+    ecs.register_task_definition(
+        family="web",
+        requiresCompatibilities=["FARGATE"],
+        networkMode="awsvpc",
+        cpu="256",
+        memory="512",
+        containerDefinitions=[
+            {"name": "main", "image": "busybox", "portMappings": [{"containerPort": 8080}], **container}
+        ],
+    )
+    subnets = [s["SubnetId"] for s in door.client("ec2").describe_subnets()["Subnets"]]
+    ecs.create_service(
+        cluster="c",
+        serviceName="shop",
+        taskDefinition="web",
+        desiredCount=count,
+        launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": subnets}},
+        serviceRegistries=[registry],
+    )
+    return ecs
+
+
+def tasks(ecs: Any) -> dict[str, Any]:
+    arns = ecs.list_tasks(cluster="c", serviceName="shop")["taskArns"]
+    found = ecs.describe_tasks(cluster="c", tasks=arns)["tasks"] if arns else []
+    return {task["taskArn"].rpartition("/")[2]: task for task in found}
+
+
+def test_tasks_of_a_service_are_instances(door: Door, cloudmap: Any, vpc: str) -> None:
+    made = service(cloudmap, namespace(cloudmap, vpc), DnsConfig=dns("SRV"), HealthCheckCustomConfig={})
+    ecs = ecs_service(door, {"registryArn": made["Arn"], "port": 8080})
+
+    def listed() -> dict[str, dict[str, str]]:
+        found = cloudmap.list_instances(ServiceId=made["Id"])["Instances"]
+        return {instance["Id"]: instance["Attributes"] for instance in found}
+
+    found = eventually(lambda: listed() if len(listed()) == 2 else None, "two instances")
+    running = tasks(ecs)
+    assert set(found) == set(running)
+    for id, attributes in found.items():
+        details = running[id]["attachments"][0]["details"]
+        assert attributes == {
+            "AWS_INIT_HEALTH_STATUS": "HEALTHY",
+            "AWS_INSTANCE_IPV4": next(d["value"] for d in details if d["name"] == "privateIPv4Address"),
+            "AWS_INSTANCE_PORT": "8080",
+            "AVAILABILITY_ZONE": running[id]["availabilityZone"],
+            "REGION": "us-east-1",
+            "ECS_CLUSTER_NAME": "c",
+            "ECS_SERVICE_NAME": "shop",
+            "ECS_TASK_DEFINITION_FAMILY": "web",
+        }
+    gone = next(iter(found))
+    ecs.stop_task(cluster="c", task=gone)
+    eventually(lambda: gone not in listed() and len(listed()) == 2, "another task in its place")
+    ecs.update_service(cluster="c", service="shop", desiredCount=0)
+    eventually(lambda: not listed(), "no instance is left")
+    cloudmap.delete_service(Id=made["Id"])
+
+
+def test_a_task_is_unhealthy_until_its_checks_say_otherwise(door: Door, cloudmap: Any, vpc: str) -> None:
+    made = service(cloudmap, namespace(cloudmap, vpc), DnsConfig=dns("A"), HealthCheckCustomConfig={})
+    check = {"command": ["CMD-SHELL", "true"], "interval": 5}
+    ecs_service(door, {"registryArn": made["Arn"]}, 1, healthCheck=check)
+
+    def status() -> list[str]:
+        found = cloudmap.get_instances_health_status(ServiceId=made["Id"])["Status"]
+        return list(found.values())
+
+    eventually(lambda: status() == ["UNHEALTHY"], "it is registered as unhealthy")
+    revision = cloudmap.discover_instances_revision(NamespaceName="corp.internal", ServiceName="web")
+
+    def checked(tx: Any) -> None:
+        for task in tx.find(TASK, "open", "yes"):
+            tx.put(TASK, replace(task, health="HEALTHY"))
+
+    door.call(door.daemon.house.store.write(checked))
+    eventually(lambda: status() == ["HEALTHY"], "its checks count")
+    again = cloudmap.discover_instances_revision(NamespaceName="corp.internal", ServiceName="web")
+    assert revision["InstancesRevision"] == again["InstancesRevision"]
