@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.door import Door
-from tests.support.services import Keeper, until
+from tests.support.keeper import Keeper, until
 
 
 @pytest.fixture(scope="module")
