@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from neargate.control.alarms import Alarms
+from neargate.control.autoscaling import Autoscaling
+from neargate.control.autoscaling_zero import ScaleToZero
 from neargate.control.discovery import Discovery
 from neargate.control.parts import Parts
 from neargate.control.placement import Placement
@@ -46,6 +48,8 @@ class Loops:
             self.loops += (
                 Services(parts),
                 Discovery(parts),
+                Autoscaling(parts),
+                ScaleToZero(parts),
             )
 
     async def run(self) -> None:

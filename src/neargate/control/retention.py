@@ -19,6 +19,7 @@ from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TOKEN
 from neargate.state.catalog_alarms import ALARM_HISTORY
 from neargate.state.catalog_discovery import OPERATION
 from neargate.state.catalog_events import QUEUE_DEDUPLICATION, QUEUE_MESSAGE
+from neargate.state.catalog_scaling import SCALING_ACTIVITY
 from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT
 from neargate.state.store import Kind, Tx
 
@@ -26,6 +27,8 @@ TOKEN_SECONDS = 24 * 3600.0
 SESSION_SECONDS = 30 * 24 * 3600.0
 """As long as Session Manager remembers its sessions."""
 ALARM_HISTORY_SECONDS = 30 * 24 * 3600.0
+SCALING_SECONDS = 42 * 24 * 3600.0
+"""AWS: activities of the last six weeks."""
 OPERATION_SECONDS = 24 * 3600.0
 """Of service discovery: they are over when they are answered."""
 _BATCH = 500
@@ -35,6 +38,7 @@ _BY_AGE: tuple[tuple[Kind[Any], str, float], ...] = (
     (EXEC_SESSION, "over", SESSION_SECONDS),
     (ALARM_HISTORY, "minute", ALARM_HISTORY_SECONDS),
     (OPERATION, "minute", OPERATION_SECONDS),
+    (SCALING_ACTIVITY, "minute", SCALING_SECONDS),
     (QUEUE_MESSAGE, "expires", 0.0),
     (QUEUE_DEDUPLICATION, "minute", DEDUPLICATION_SECONDS),
 )
