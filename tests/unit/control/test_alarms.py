@@ -75,7 +75,9 @@ class Room:
         await self.parts.store.write(lambda tx: [tx.put(catalog_alarms.ALARM, alarm) for alarm in made])
 
     async def measure(self, value: float, at: float) -> None:
-        await self.parts.store.write(lambda tx: metrics.put(tx, [point(CPU, at, value, "Percent")]))
+        await self.parts.store.write(
+            lambda tx: metrics.put(tx, [point(CPU, at, value, "Percent", resolution=1)])
+        )
 
     async def get(self, name: str = "high") -> Alarm:
         found = await self.parts.store.read(lambda tx: tx.get(catalog_alarms.ALARM, alarm_arn(SCOPE, name)))
