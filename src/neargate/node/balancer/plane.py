@@ -1,0 +1,82 @@
+"""Envoy, and what makes it reachable: carries out a view on this machine. Held by control.py from the first
+load balancer to the last.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from neargate.kit.instance import instance_of
+from neargate.kit.settings import Settings
+from neargate.model.balancing import View
+from neargate.model.envoy import Translator
+from neargate.model.envoy_listeners import transports
+from neargate.node.balancer.ads import Ads, served
+from neargate.node.balancer.envoy import Envoy
+from neargate.node.balancer.publication import Publication
+from neargate.node.network import balancers as addresses
+from neargate.node.network import firewall
+
+log = logging.getLogger(__name__)
+_APPLIED_SECONDS = 5.0
+
+
+class Plane:
+    def __init__(self, settings: Settings, envoy: Envoy, publication: Publication) -> None:
+        self._instance = instance_of(settings.data_dir)
+        self._vpc_cidr = settings.vpc_cidr
+        self._envoy = envoy
+        self._publication = publication
+        self._translator = Translator()
+        self._addresses: set[str] | None = None
+        self._ports: list[tuple[str, str, int]] | None = None
+
+    async def take(self, view: View) -> None:
+        """Addresses come before their listeners, and go after them. Raise OSError, firewall.FirewallError."""
+        wanted = {zone.address for balancer in view.balancers.values() for zone in balancer.zones}
+        before, self._addresses = self._addresses, wanted
+        if before is None or wanted - before:
+            await asyncio.to_thread(addresses.own, self._vpc_cidr, wanted | (before or set()))
+        ports = _ports(view)
+        if ports != self._ports:
+            await firewall.open_balancers(self._instance, ports)
+            self._ports = ports
+        number = self._publication.publish(self._translator.resources(view))
+        if before is not None and before - wanted:
+            await self._applied(number)
+            await asyncio.to_thread(addresses.own, self._vpc_cidr, wanted)
+
+    async def _applied(self, number: int) -> None:
+        try:
+            async with asyncio.timeout(_APPLIED_SECONDS):
+                await self._publication.applied(number)
+        except TimeoutError:
+            log.warning("Envoy has not taken its configuration in %s s", _APPLIED_SECONDS)
+
+
+def _ports(view: View) -> list[tuple[str, str, int]]:
+    found = set()
+    for listener in view.listeners.values():
+        if balancer := view.balancers.get(listener.balancer_arn):
+            for zone in balancer.zones:
+                found |= {(zone.address, of.lower(), listener.port) for of in transports(listener)}
+    return sorted(found)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Plane]:
+    """With Envoy running, or adopted; it runs on when this ends. Raise OSError."""
+    envoy, publication = Envoy(settings), Publication()
+    await asyncio.to_thread(envoy.prepare)
+
+    async def begun(adopted: bool) -> None:
+        log.info("Envoy runs", extra={"adopted": adopted, "pid": envoy.companion.pid})
+
+    async with served(envoy.socket, envoy.uid, Ads(publication).handlers()):
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(envoy.companion.run(envoy.command(), begun), name="envoy")
+            try:
+                yield Plane(settings, envoy, publication)
+            finally:
+                keeping.cancel()

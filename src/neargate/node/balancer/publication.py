@@ -1,0 +1,165 @@
+"""What Envoy is to have, and a conversation in which it is told: the rules of delta xDS, without I/O.
+
+Called by ads.py. A change is told in three steps, each when Envoy has taken the one before: clusters with
+their endpoints and certificates, then listeners and routes that lead there, then the end of what nothing
+leads to any more. So no request is ever led to what Envoy does not know.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import any_pb2
+
+from neargate.model import envoy
+from neargate.node.balancer.protos import packed
+
+log = logging.getLogger(__name__)
+
+_WHOLE = (envoy.CLUSTER, envoy.LISTENER)
+"""Told whole; of the others only what is asked for."""
+_FIRST = (envoy.CLUSTER, envoy.ENDPOINTS, envoy.SECRET)
+_THEN = (envoy.LISTENER, envoy.ROUTES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    source: envoy.Resource
+    version: str
+    resource: any_pb2.Any
+
+
+class Publication:
+    """The newest resources. `changed` are called after each change."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """Of the newest; 0 before the first, when nothing is told yet."""
+        self.wanted: dict[str, dict[str, _Packed]] = {}
+        self.changed: set[Callable[[], None]] = set()
+        self._taken = 0
+        self._waiting: set[asyncio.Event] = set()
+
+    def publish(self, resources: envoy.Resources) -> int:
+        """Returns the number to wait for."""
+        wanted = {
+            kind: {name: self._packed(kind, name, resource) for name, resource in named.items()}
+            for kind, named in resources.items()
+        }
+        if wanted != self.wanted:
+            self.wanted = wanted
+            self.number += 1
+            for tell in list(self.changed):
+                tell()
+        return self.number
+
+    def _packed(self, kind: str, name: str, resource: envoy.Resource) -> _Packed:
+        known = self.wanted.get(kind, {}).get(name)
+        if known is not None and known.source is resource:
+            return known
+        message = packed(kind, resource)
+        version = hashlib.sha256(message.value).hexdigest()[:16]
+        return (
+            known if known is not None and known.version == version else _Packed(resource, version, message)
+        )
+
+    def taken(self, number: int) -> None:
+        """Envoy has all up to a number."""
+        self._taken = number
+        for event in self._waiting:
+            event.set()
+
+    async def applied(self, number: int) -> None:
+        """Wait until Envoy has taken it."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            while self._taken < number:
+                event.clear()
+                await event.wait()
+        finally:
+            self._waiting.discard(event)
+
+
+class Conversation:
+    """One stream from one Envoy. After each `hear`, and each change, `next` is asked until it has no more."""
+
+    def __init__(self, publication: Publication) -> None:
+        self._publication = publication
+        self._known: dict[str, dict[str, str]] = {}
+        self._asked: dict[str, set[str]] = {}
+        self._pending: dict[str, str] = {}
+        """Kind -> nonce that is not answered yet."""
+        self._nonces = 0
+
+    def hear(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        kind = request.type_url
+        names = set(request.resource_names_subscribe)
+        if kind not in self._known:
+            self._known[kind] = dict(request.initial_resource_versions)
+            self._asked[kind] = set()
+        else:
+            for name in names:
+                self._known[kind].pop(name, None)
+        self._asked[kind] |= names
+        for name in request.resource_names_unsubscribe:
+            self._asked[kind].discard(name)
+            self._known[kind].pop(name, None)
+        if request.response_nonce and self._pending.get(kind) == request.response_nonce:
+            del self._pending[kind]
+        if request.HasField("error_detail"):
+            log.error("Envoy refused a part of its configuration: %s", request.error_detail.message)
+
+    def next(self) -> discovery_pb2.DeltaDiscoveryResponse | None:
+        if not self._publication.number:
+            return None
+        number = self._publication.number
+        for kind in _FIRST:
+            if response := self._news(kind, removed=kind != envoy.CLUSTER):
+                return response
+        if not self._has_clusters():
+            return None
+        for kind in _THEN:
+            if response := self._news(kind, removed=True):
+                return response
+        if any(kind in self._pending for kind in _THEN):
+            return None
+        if response := self._news(envoy.CLUSTER, removed=True):
+            return response
+        if not self._pending:
+            self._publication.taken(number)
+        return None
+
+    def _has_clusters(self) -> bool:
+        """All clusters with their endpoints, nothing of it under way."""
+        wanted = self._publication.wanted
+        names = wanted[envoy.CLUSTER].keys()
+        return (
+            envoy.CLUSTER in self._known
+            and not any(kind in self._pending for kind in _FIRST)
+            and (not names or names <= self._known.get(envoy.ENDPOINTS, {}).keys())
+        )
+
+    def _news(self, kind: str, *, removed: bool) -> discovery_pb2.DeltaDiscoveryResponse | None:
+        if kind not in self._known or kind in self._pending:
+            return None
+        known, wanted = self._known[kind], self._publication.wanted[kind]
+        names = wanted.keys() if kind in _WHOLE else wanted.keys() & self._asked[kind]
+        changed = [name for name in names if known.get(name) != wanted[name].version]
+        gone = [name for name in known if name not in wanted] if removed else []
+        if not changed and not gone:
+            return None
+        self._nonces += 1
+        response = discovery_pb2.DeltaDiscoveryResponse(type_url=kind, nonce=str(self._nonces))
+        for name in changed:
+            version = wanted[name].version
+            response.resources.add(name=name, version=version, resource=wanted[name].resource)
+            known[name] = version
+        for name in gone:
+            response.removed_resources.append(name)
+            del known[name]
+        self._pending[kind] = response.nonce
+        return response
