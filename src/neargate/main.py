@@ -27,11 +27,13 @@ import uvloop
 from neargate import __version__
 from neargate.control import bootstrap
 from neargate.control import cost as control_cost
+from neargate.control.events import Events
 from neargate.control.loops import Loops
 from neargate.gateway import credentials, server
 from neargate.gateway.app import App
 from neargate.gateway.exec import Sessions
 from neargate.gateway.internal import Handler
+from neargate.gateway.inward import Inward
 from neargate.gateway.registry import RegistryApp
 from neargate.gateway.task_door import TaskDoor
 from neargate.kit.clock import SystemClock
@@ -43,6 +45,9 @@ from neargate.kit.telemetry import configure_logging
 from neargate.model import endpoints
 from neargate.model.record import Scope
 from neargate.node.agent import Agent
+from neargate.node.balancer import leftovers as balancer_leftovers
+from neargate.node.balancer.base import BalancerCell
+from neargate.node.balancer.control import Balancing, FakeBalancing
 from neargate.node.cell import Cell
 from neargate.node.drivers.base import Driver, DriverUnavailable
 from neargate.node.images import Images
@@ -56,11 +61,13 @@ from neargate.oci.content import ContentStore
 from neargate.oci.errors import ImageError
 from neargate.services import admin, s3
 from neargate.services.call import House
+from neargate.services.cell.balancers import Balancers
 from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.execs import Nodes
 from neargate.services.cell.local import LocalCell
 from neargate.services.ecr import collect_forever
 from neargate.services.ecs import protection
+from neargate.services.ecs.run import run_task
 from neargate.services.efs import sweep_forever
 from neargate.services.logs import expire_forever
 from neargate.state.catalog import NODE
@@ -163,14 +170,31 @@ async def _node(
             group.create_task(names.run(cell, house.clock), name="names")
             await names.ready()
         group.create_task(agent.run(), name="agent")
+        if door is not None:  # whoever tears down starts nothing
+            group.create_task(_balancing(settings, house), name="balancing")
         chores = {
             "log-expiry": lambda: expire_forever(house),
             "registry-collect": lambda: collect_forever(house),
             "efs-sweep": lambda: sweep_forever(house),
             "object-sweep": lambda: s3.sweep(house, opened_at),
         }
+        if door is not None:  # whoever tears down starts nothing
+            run = Inward(house, "ecs", "RunTask", run_task, _root(settings))
+            chores["events"] = Events(house, run).run
         group.create_task(Loops(house, chores, services=door is not None).run(), name="loops")
         yield driver, app
+
+
+async def _balancing(settings: Settings, house: House) -> None:
+    """The data plane of load balancing; without real tasks only the states of its targets."""
+    cell: BalancerCell = Balancers(house)
+    if settings.isolation == "fake":
+        await FakeBalancing(cell, house.clock).run()
+    await Balancing(cell, settings, house.clock).run()
+
+
+def _root(settings: Settings) -> str:
+    return f"arn:aws:iam::{settings.account_id}:root"
 
 
 def _names(settings: Settings) -> Keeper:
@@ -325,6 +349,7 @@ async def _teardown(settings: Settings) -> None:
         async with _house(settings) as house, _node(settings, house, Nodes()) as (driver, _):
             await admin.stop_everything(house, "neargate down", _TEARDOWN_SECONDS)
             await driver.sweep(())
+            await balancer_leftovers.remove(settings)
             await driver.teardown()
             task_endpoint.remove(settings.vpc_cidr)
         if settings.isolation != "fake":

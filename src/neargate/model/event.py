@@ -122,13 +122,18 @@ class Delivery(Record, frozen=True, kw_only=True, omit_defaults=True):
     created_at: float
     due_at: float
     attempts: int = 0
+    done: int = 0
+    """Tasks that earlier attempts started, of several."""
+    hops: int = 0
+    """Buses that the event was passed on through."""
     error: str = ""
     """Why the last attempt failed."""
 
     @property
     def id(self) -> str:
-        """In the order in which they are due."""
-        return f"{self.queue}/{int(self.due_at * 1000):015d}/{self.sequence:015d}"
+        """First those never tried, in the order of their events; then by when they are due again."""
+        due = int(self.due_at * 1000) if self.attempts else 0
+        return f"{self.queue}/{due:015d}/{self.sequence:015d}"
 
 
 def bus_id(account: str, region: str, name: str) -> str:

@@ -19,6 +19,8 @@ _STANDARD = {
     "User-Agent": "Amazon/EventBridge/ApiDestinations",
     "Content-Type": "application/json; charset=utf-8",
 }
+_OURS = frozenset(("host", "content-length", "transfer-encoding", "connection", "te", "upgrade"))
+"""Headers that say how the request is sent, which nobody sets."""
 _PARAMETERS = ("HeaderParameters", "QueryStringParameters", "BodyParameters")
 
 
@@ -120,6 +122,7 @@ def request_of(
     else:
         api = parameters["ApiKeyAuthParameters"]
         headers[api["ApiKeyName"]] = api["ApiKeyValue"]
+    headers = {name: value for name, value in headers.items() if name.lower() not in _OURS}
     url = _url(destination.endpoint, target.get("PathParameterValues") or (), query)
     body = "" if destination.method in ("GET", "HEAD") else _body(payload, http.get("BodyParameters"))
     return Sent(destination.method, url, headers, body)

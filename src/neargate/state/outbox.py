@@ -12,12 +12,15 @@ from typing import Any
 from neargate.model import event_ecs
 from neargate.model.event import Delivery, Event, Rule, Target
 from neargate.model.event_pattern import compiled
+from neargate.model.record import Record
 from neargate.model.task import Task
 from neargate.state.catalog_events import ANY_SOURCE, EVENT_DELIVERY, EVENT_RULE, listened
 from neargate.state.store import Tx
 
 MOST_WAITING = 10_000
 """Events that wait for one target; of more, the newest are dropped, as a target so far behind is lost."""
+MOST_HOPS = 5
+"""Buses that an event is passed on through: rules may send in a circle."""
 
 
 def emit(tx: Tx, event: Event) -> bool:
@@ -26,19 +29,20 @@ def emit(tx: Tx, event: Event) -> bool:
     return bool(rules) and _matched(tx, rules, event.envelope(event_id(tx, event)), event.time)
 
 
-def accept(tx: Tx, event: Event, now: float) -> str:
+def accept(tx: Tx, event: Event, now: float, hops: int = 0) -> str:
     """An event that somebody put: its id is told, whether or not any rule matches. now -- the event's own
-    time is what they say it is."""
+    time is what they say it is. hops -- buses that it was passed on through."""
     id = event_id(tx, event)
     if rules := _listening(tx, event):
-        _matched(tx, rules, event.envelope(id), now)
+        _matched(tx, rules, event.envelope(id), now, hops)
     return id
 
 
-def _matched(tx: Tx, rules: Iterable[Rule], envelope: dict[str, Any], now: float) -> bool:
+def _matched(tx: Tx, rules: Iterable[Rule], envelope: dict[str, Any], now: float, hops: int = 0) -> bool:
     matched = [rule for rule in rules if compiled(rule.pattern or "").matches(envelope)]
     for rule in matched:
-        send(tx, rule, rule.targets, envelope, now)
+        for target in rule.targets:
+            put(tx, rule, rule.arn, target, envelope, now, hops)
     return bool(matched)
 
 
@@ -64,21 +68,17 @@ def event_id(tx: Tx, event: Event) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, "/".join(map(str, told))))
 
 
-def send(tx: Tx, rule: Rule, targets: Iterable[Target], envelope: dict[str, Any], now: float) -> None:
-    for target in targets:
-        put(tx, rule.account, rule.region, rule.arn, target, envelope, now)
-
-
 def put(
-    tx: Tx, account: str, region: str, origin: str, target: Target, envelope: dict[str, Any], now: float
+    tx: Tx, owner: Record, origin: str, target: Target, envelope: dict[str, Any], now: float, hops: int = 0
 ) -> bool:
-    """Send an event on its way to one target; False if too many wait for it. origin -- rule or schedule."""
+    """Send an event on its way to one target; False if too many wait for it. origin -- ARN of the rule or
+    schedule, which is the owner."""
     queue = f"{origin}#{target.id}"
     if tx.count(EVENT_DELIVERY, "queue", queue) >= MOST_WAITING:
         return False
     delivery = Delivery(
-        account=account,
-        region=region,
+        account=owner.account,
+        region=owner.region,
         queue=queue,
         sequence=tx.next("event-delivery"),
         target=target,
@@ -86,6 +86,7 @@ def put(
         event=envelope,
         created_at=now,
         due_at=now,
+        hops=hops,
     )
     tx.insert(EVENT_DELIVERY, delivery)
     return True
