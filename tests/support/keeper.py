@@ -3,10 +3,15 @@
 Used by tests/api/test_ecs_service_loop*.py.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
+from neargate.state.catalog_balancers import TARGET
+from neargate.state.store import Tx
 from tests.support.door import Door
 from tests.support.ecs import container, definition
 
@@ -36,7 +41,7 @@ class Keeper:
         self.network = {"awsvpcConfiguration": {"subnets": self.subnets}}
 
     def define(self, image: str = "nginx", **changes: Any) -> str:
-        answer = self.ecs.register_task_definition(**definition(container(image=image, **changes)))
+        answer = self.ecs.register_task_definition(**definition(container("web", image=image, **changes)))
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
     def create(self, definition: str, count: int = 2, **changes: Any) -> dict[str, Any]:
@@ -100,3 +105,127 @@ class Keeper:
             sandbox.end(task["containers"][0]["name"], code)
 
         self.door.call(end())
+
+
+class Checker:
+    """The data plane's part, played in the daemon's own loop: targets turn healthy, drained ones go.
+
+    `sick` -- addresses whose checks fail; `kept` -- draining targets are not let go.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self.sick: set[str] = set()
+        self.all_sick = False
+        self.kept = False
+        self.seen: list[tuple[str, str]] = []
+        """(address, state) of targets, as they were found."""
+
+    def __enter__(self) -> "Checker":
+        self._task = self._door.call(self._start())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._door.call(self._stop())
+
+    async def _start(self) -> "asyncio.Task[None]":
+        return asyncio.get_running_loop().create_task(self._run())
+
+    async def _stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        store = self._door.daemon.house.store
+        head = 0
+        while True:
+            await store.write(self._check)
+            head = await store.wait(max(head, store.head()))
+
+    def _check(self, tx: Tx) -> None:
+        for target in tx.all(TARGET):
+            self.seen.append((target.address, target.state))
+            wanted = "unhealthy" if self.all_sick or target.address in self.sick else "healthy"
+            if target.state == "draining":
+                if not self.kept:
+                    tx.delete(TARGET, TARGET.id(target))
+            elif target.state != wanted:
+                tx.put(TARGET, replace(target, state=wanted, description="Health checks failed"))
+
+    def again(self) -> None:
+        """Look anew, as what is healthy has changed."""
+
+        async def look() -> None:
+            await self._door.daemon.house.store.write(self._check)
+
+        self._door.call(look())
+
+
+class Balanced(Keeper):
+    """With a load balancer whose listener forwards to group `blue`; `green` and a test listener beside it."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(door)
+        self.elb = elb = door.client("elbv2")
+        vpc = door.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+        balancer = elb.create_load_balancer(Name="lb", Subnets=self.subnets)["LoadBalancers"][0]
+        self.balancer = balancer["LoadBalancerArn"]
+        self.blue, self.green = (self._group(name, vpc) for name in ("blue", "green"))
+        self.listener = self._listener(80, self.blue)
+        self.test_listener = self._listener(8080, self.blue)
+        self.rule = self._rule(self.listener)
+        self.test_rule = self._rule(self.test_listener)
+
+    def _group(self, name: str, vpc: str) -> str:
+        made = self.elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip")
+        arn = str(made["TargetGroups"][0]["TargetGroupArn"])
+        delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "300"}
+        self.elb.modify_target_group_attributes(TargetGroupArn=arn, Attributes=[delay])
+        return arn
+
+    def _listener(self, port: int, group: str) -> str:
+        made = self.elb.create_listener(
+            LoadBalancerArn=self.balancer,
+            Protocol="HTTP",
+            Port=port,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+        )
+        return str(made["Listeners"][0]["ListenerArn"])
+
+    def _rule(self, listener: str) -> str:
+        groups = [{"TargetGroupArn": self.blue, "Weight": 100}, {"TargetGroupArn": self.green, "Weight": 0}]
+        made = self.elb.create_rule(
+            ListenerArn=listener,
+            Priority=1,
+            Conditions=[{"Field": "path-pattern", "Values": ["/*"]}],
+            Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}],
+        )
+        return str(made["Rules"][0]["RuleArn"])
+
+    def weights(self, rule: str) -> tuple[int, int]:
+        """Of blue and of green."""
+        (found,) = self.elb.describe_rules(RuleArns=[rule])["Rules"]
+        groups = found["Actions"][0]["ForwardConfig"]["TargetGroups"]
+        by_arn = {g["TargetGroupArn"]: g["Weight"] for g in groups}
+        return by_arn[self.blue], by_arn[self.green]
+
+    def plain(self) -> list[dict[str, Any]]:
+        """loadBalancers of a rolling service."""
+        return [{"targetGroupArn": self.blue, "containerName": "web", "containerPort": 80}]
+
+    def shifting(self) -> list[dict[str, Any]]:
+        """loadBalancers of a service whose deployments shift traffic."""
+        advanced = {
+            "alternateTargetGroupArn": self.green,
+            "productionListenerRule": self.rule,
+            "testListenerRule": self.test_rule,
+            "roleArn": "arn:aws:iam::000000000000:role/ecs",
+        }
+        return [{**self.plain()[0], "advancedConfiguration": advanced}]
+
+    def states(self, group: str) -> list[str]:
+        found = self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        return sorted(t["TargetHealth"]["State"] for t in found)
+
+    def define(self, image: str = "nginx", **changes: Any) -> str:
+        return super().define(image, **{"portMappings": [{"containerPort": 80}], **changes})
