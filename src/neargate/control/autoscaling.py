@@ -58,9 +58,9 @@ class Autoscaling:
     async def run(self) -> None:
         self._begin()
         watch = Watch(self._parts.store, ALARM, SERVICE, SCALABLE_TARGET, SCALING_POLICY, SCHEDULED_ACTION)
-        await forever(self._parts.clock, self._due, watch.changed, self._concerned, self._work)
+        await forever(self._parts.clock, self._due, watch.changed, self.concerned, self.work)
 
-    async def _concerned(self, changes: Changes) -> set[str]:
+    async def concerned(self, changes: Changes) -> set[str]:
         """Ids of the targets that changes concern; None: all of them."""
         if changes is None:
             self._alarming.clear()
@@ -105,7 +105,7 @@ class Autoscaling:
             if alarm is not None:
                 self._note(tx, alarm)
 
-    async def _work(self, targets: set[str]) -> None:
+    async def work(self, targets: set[str]) -> None:
         for id in sorted(targets):
             try:
                 await self._look(id)
@@ -156,7 +156,6 @@ def _snapshot(tx: Tx, id: str, alarms: Sequence[str]) -> tuple[Snapshot | None, 
     if target is None:
         return None, []
     service = tx.get(SERVICE, target.service_arn)
-    open_ = [a for a in tx.find(SCALING_ACTIVITY, "target", id, limit=20) if a.id == target.activity]
     snapshot = Snapshot(
         target=target,
         service=service,
@@ -164,7 +163,7 @@ def _snapshot(tx: Tx, id: str, alarms: Sequence[str]) -> tuple[Snapshot | None, 
         policies=tx.find(SCALING_POLICY, "target", id),
         actions=tx.find(SCHEDULED_ACTION, "target", id),
         alarmed=(),
-        activity=open_[0] if open_ else None,
+        activity=tx.get(SCALING_ACTIVITY, target.activity) if target.activity else None,
     )
     found = (tx.get(ALARM, arn) for arn in alarms)
     return snapshot, [alarm for alarm in found if alarm is not None and alarm.state == ALARMING]

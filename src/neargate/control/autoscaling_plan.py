@@ -11,7 +11,13 @@ from msgspec.structs import replace
 
 from neargate.kit.ids import Ids
 from neargate.model import scaling_schedule
-from neargate.model.scaling import ScalableTarget, ScalingActivity, ScalingPolicy, ScheduledAction
+from neargate.model.scaling import (
+    ScalableTarget,
+    ScalingActivity,
+    ScalingPolicy,
+    ScheduledAction,
+    activity_id,
+)
 from neargate.model.scaling_decision import Alarmed, Capacity, Scale, Stay, decide, within
 from neargate.model.service import Service
 
@@ -128,7 +134,7 @@ def _scale(made: Plan, desired: int, cause: str, ids: Ids, now: float) -> None:
     activity = activity_of(made.target, desired, cause, ids, now)
     made.desired, made.cause = desired, cause
     made.activities.append(activity)
-    made.target = replace(made.target, activity=activity.id)
+    made.target = replace(made.target, activity=activity_id(activity))
 
 
 def activity_of(target: ScalableTarget, desired: int, cause: str, ids: Ids, now: float) -> ScalingActivity:
@@ -162,15 +168,20 @@ def _conclude(made: Plan, snapshot: Snapshot, service: Service, now: float) -> N
         return
     desired = service.desired_count if made.desired is None else made.desired
     if desired != open_.capacity:
-        said = _OVERRIDDEN.format(open_.capacity, desired)
-        made.activities.append(replace(open_, status="Overridden", message=said, ended_at=now))
+        made.activities.append(overridden(open_, desired, now))
     elif made.desired is None and snapshot.running == desired and service.steady_at is not None:
         said = _FULFILLED.format(desired)
         made.activities.append(replace(open_, status="Successful", message=said, ended_at=now))
     else:
         return
-    if made.target.activity == open_.id:
+    if made.target.activity == activity_id(open_):
         made.target = replace(made.target, activity="")
+
+
+def overridden(activity: ScalingActivity, desired: int, now: float) -> ScalingActivity:
+    """An activity that another count came in the way of."""
+    said = _OVERRIDDEN.format(activity.capacity, desired)
+    return replace(activity, status="Overridden", message=said, ended_at=now)
 
 
 def message(plan: Plan) -> str:

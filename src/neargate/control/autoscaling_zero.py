@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from neargate.control.autoscaling import set_desired
 from neargate.control.autoscaling_due import Changes, Due, forever
-from neargate.control.autoscaling_plan import activity_of
+from neargate.control.autoscaling_plan import activity_of, overridden
 from neargate.control.parts import Parts, Watch
 from neargate.kit.ids import Ids
 from neargate.model.balancer import TargetGroup
-from neargate.model.scaling import ScalableTarget
+from neargate.model.scaling import ScalableTarget, activity_id
 from neargate.model.scaling_zero import Later, Sleep, Wake, decide, groups_of, opted_in
 from neargate.model.service import Service
 from neargate.state.catalog_balancers import TARGET_GROUP
@@ -43,9 +43,9 @@ class ScaleToZero:
     async def run(self) -> None:
         self._begin()
         watch = Watch(self._parts.store, TARGET_GROUP, SERVICE, SCALABLE_TARGET)
-        await forever(self._parts.clock, self._due, watch.changed, self._concerned, self._work)
+        await forever(self._parts.clock, self._due, watch.changed, self.concerned, self.work)
 
-    async def _concerned(self, changes: Changes) -> set[str]:
+    async def concerned(self, changes: Changes) -> set[str]:
         """ARNs of the services that changes concern; None: all of them."""
         if changes is None:
             self._services.clear()
@@ -76,7 +76,7 @@ class ScaleToZero:
                     found.add(service.arn)
         return found
 
-    async def _work(self, services: set[str]) -> None:
+    async def work(self, services: set[str]) -> None:
         for arn in sorted(services):
             now = self._parts.clock.now()
             decision = await self._parts.store.read(partial(look, arn=arn, now=now))
@@ -117,6 +117,9 @@ def apply(tx: Tx, arn: str, ids: Ids, now: float) -> None:
     said = f"Message: Successfully set desired count to {desired}. Cause: {cause}"
     set_desired(tx, service, desired, said, ids, now)
     if target is not None:
+        open_ = tx.get(SCALING_ACTIVITY, target.activity) if target.activity else None
+        if open_ is not None and open_.status == "InProgress":
+            tx.put(SCALING_ACTIVITY, overridden(open_, desired, now))
         activity = activity_of(target, desired, cause, ids, now)
         tx.put(SCALING_ACTIVITY, activity)
-        tx.put(SCALABLE_TARGET, replace(target, activity=activity.id))
+        tx.put(SCALABLE_TARGET, replace(target, activity=activity_id(activity)))

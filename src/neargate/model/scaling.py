@@ -12,6 +12,7 @@ from neargate.model.task import Part
 NAMESPACE: Final = "ecs"
 DIMENSION: Final = "ecs:service:DesiredCount"
 DEFAULT_COOLDOWN: Final = 300
+_LATEST: Final = 10**14
 Direction = Literal["out", "in"]
 
 
@@ -47,7 +48,7 @@ class ScalableTarget(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Bounds were set; the loop is to bring the desired count within them, and clears this."""
     bound_cause: str = ""
     activity: str = ""
-    """Id of the activity that the service has yet to fulfil."""
+    """`activity_id` of the one that the service has yet to fulfil."""
     role_arn: str
     tags: dict[str, str] = {}
     created_at: float = 0.0
@@ -133,6 +134,11 @@ class ScalingActivity(Record, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: float | None = None
     not_scaled: dict[str, Any] = {}
     """The NotScaledReason, in AWS's member names."""
+
+
+def activity_id(activity: ScalingActivity) -> str:
+    """Identity of an activity, in an order in which the newest come first."""
+    return f"{_LATEST - int(activity.started_at * 1000):015d}/{activity.id}"
 
 
 def target_id(account: str, region: str, resource_id: str) -> str:

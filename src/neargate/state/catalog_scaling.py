@@ -10,6 +10,7 @@ from neargate.model.scaling import (
     ScalingActivity,
     ScalingPolicy,
     ScheduledAction,
+    activity_id,
     part_id,
     target_id,
 )
@@ -17,16 +18,9 @@ from neargate.state.catalog import minute
 from neargate.state.catalog_alarms import ALARM
 from neargate.state.store import Kind, Tx
 
-_LATEST = 10**14
-
 
 def _owner(record: Any) -> str:
     return target_id(record.account, record.region, record.resource_id)
-
-
-def activity_id(activity: ScalingActivity) -> str:
-    """In an order in which the newest come first."""
-    return f"{_LATEST - int(activity.started_at * 1000):015d}/{activity.id}"
 
 
 SCALABLE_TARGET = Kind(
