@@ -320,6 +320,14 @@ def put_group(door: Door, scope: Scope, balancers: tuple[str, ...]) -> None:
         },
         {"TargetValue": 7, "CustomizedMetricSpecification": {"Metrics": [{"Id": "E", "Expression": "1"}]}},
         {"TargetValue": 7, "CustomizedMetricSpecification": {"Metrics": [{"Id": "e"}]}},
+        {"TargetValue": 7, "CustomizedMetricSpecification": {"Metrics": [{"Id": "e", "Expression": "m1/"}]}},
+        {"TargetValue": 7, "CustomizedMetricSpecification": {"Metrics": [{"Id": "e", "Expression": "m1"}]}},
+        {
+            "TargetValue": 7,
+            "CustomizedMetricSpecification": {
+                "Metrics": [{"Id": "m", "MetricStat": {"Metric": {"MetricName": "x"}, "Stat": "Middle"}}]
+            },
+        },
     ],
 )
 def test_target_tracking_rules_that_are_refused(scaling: Any, door: Door, rule: dict[str, Any]) -> None:

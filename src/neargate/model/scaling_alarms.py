@@ -3,12 +3,16 @@
 Called by services/application_autoscaling; control/alarms evaluates them, control/autoscaling acts on them.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from neargate.model.alarm import Alarm, DataQuery, MetricStat, alarm_arn
+from neargate.model.metric_math import MathError
+from neargate.model.metric_queries import check
+from neargate.model.metric_statistics import statistic
 from neargate.model.record import Scope
 from neargate.model.scaling import ScalingPolicy, Tracking
-from neargate.model.scaling_policy import ALB_REQUESTS, PREDEFINED, read_label, returned
+from neargate.model.scaling_policy import ALB_REQUESTS, PREDEFINED, invalid, read_label, returned
 
 _LOW: Final = 0.9
 """The low alarm's threshold, as a part of the target: between them nothing is scaled."""
@@ -83,7 +87,7 @@ def _metric(tracking: Tracking, policy: ScalingPolicy) -> dict[str, Any]:
         }
     given = tracking.customized
     if given.get("Metrics"):
-        return {"metrics": tuple(_query(query) for query in given["Metrics"])}
+        return {"metrics": _queries(given["Metrics"])}
     return {
         "namespace": given["Namespace"],
         "metric_name": given["MetricName"],
@@ -92,6 +96,19 @@ def _metric(tracking: Tracking, policy: ScalingPolicy) -> dict[str, Any]:
         "unit": given.get("Unit"),
         "period": _PERIOD,
     }
+
+
+def _queries(given: Sequence[dict[str, Any]]) -> tuple[DataQuery, ...]:
+    """Raise ValidationException for an expression or a statistic that cannot be evaluated."""
+    queries = tuple(_query(query) for query in given)
+    for query in queries:
+        if query.metric is not None and statistic(query.metric.stat) is None:
+            raise invalid(f"There is no statistic {query.metric.stat[:100]}: {query.id}")
+    try:
+        check(queries, alarm=True)
+    except MathError as error:
+        raise invalid(str(error)) from None
+    return queries
 
 
 def _query(given: dict[str, Any]) -> DataQuery:
