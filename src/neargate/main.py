@@ -59,7 +59,7 @@ from neargate.node.resolver.keeper import Keeper
 from neargate.node.select import node_parts
 from neargate.oci.content import ContentStore
 from neargate.oci.errors import ImageError
-from neargate.services import admin, s3
+from neargate.services import admin, cloudwatch, s3
 from neargate.services.call import House
 from neargate.services.cell.balancers import Balancers
 from neargate.services.cell.endpoints import Protection
@@ -174,6 +174,7 @@ async def _node(
             group.create_task(_balancing(settings, house), name="balancing")
         chores = {
             "log-expiry": lambda: expire_forever(house),
+            "metric-expiry": lambda: cloudwatch.expire_forever(house),
             "registry-collect": lambda: collect_forever(house),
             "efs-sweep": lambda: sweep_forever(house),
             "object-sweep": lambda: s3.sweep(house, opened_at),

@@ -25,6 +25,7 @@ _POSITIVE = (
     "max_body_bytes",
     "request_timeout_seconds",
     "log_max_bytes",
+    "metrics_max_bytes",
     "overcommit_cpu",
     "overcommit_memory",
     "exec_idle_seconds",
@@ -83,6 +84,8 @@ class Settings:
     """Unused images and blobs are collected beyond this size."""
     log_max_bytes: int = 4 * 1024**3
     """Oldest log events are dropped beyond this total size of stored events."""
+    metrics_max_bytes: int = 1024**3
+    """Oldest data points are dropped beyond this total size of stored metrics."""
     stopped_task_seconds: float = 3600.0
     """How long a stopped task stays describable."""
     service_healthy_seconds: float = 40.0
