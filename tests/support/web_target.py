@@ -1,0 +1,81 @@
+"""What tests put behind a load balancer: a web server of the standard library alone, run in containers.
+
+GET /            "hello from $NAME"          GET /echo    the request as it arrived
+GET /slow?N      answers after N seconds     GET /status?N  answers with that status
+GET /socket      a WebSocket that echoes     POST /count  counts, and answers how often it was called
+"""
+
+import asyncio
+import base64
+import hashlib
+import os
+import socket
+import struct
+import sys
+
+NAME = os.environ.get("NAME") or socket.gethostname()
+counted = 0
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            lines = head.split("\r\n")
+            headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines[1:] if line)}
+            length = int(headers.get("content-length", 0))
+            body = await reader.readexactly(length) if length else b""
+            if headers.get("upgrade", "").lower() == "websocket":
+                await websocket(reader, writer, headers["sec-websocket-key"])
+                return
+            status, answer = await respond(lines[0], head, body)
+            rest = f"Server: web-target\r\nContent-Length: {len(answer)}\r\nX-Name: {NAME}\r\n\r\n"
+            writer.write(f"HTTP/1.1 {status} Said\r\n{rest}".encode() + answer)
+            if headers.get("connection", "").lower() == "close":
+                return
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return
+    finally:
+        writer.close()
+
+
+async def respond(line: str, head: str, body: bytes) -> tuple[int, bytes]:
+    global counted
+    path, _, query = line.split(" ")[1].partition("?")
+    if path == "/slow":
+        await asyncio.sleep(float(query))
+    if path == "/count":
+        counted += 1
+        return 200, str(counted).encode()
+    if path == "/echo":
+        return 200, head.encode() + body
+    if path == "/status":
+        return int(query), b""
+    return 200, f"hello from {NAME}".encode()
+
+
+async def websocket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
+    """Short frames only."""
+    digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode(), usedforsecurity=False)
+    accept = base64.b64encode(digest.digest()).decode()
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    writer.write(f"HTTP/1.1 101 Switching\r\n{upgrade}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+    while True:
+        first, second = struct.unpack("BB", await reader.readexactly(2))
+        mask = await reader.readexactly(4)
+        data = await reader.readexactly(second & 0x7F)
+        plain = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
+        writer.write(struct.pack("BB", first, len(plain)) + plain)
+        if first & 0x0F == 8:
+            return
+
+
+async def main() -> None:
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 80
+    server = await asyncio.start_server(serve, "0.0.0.0", port, backlog=1024)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
