@@ -104,8 +104,8 @@ async def adopt(ecs: Ecs, task: str, **fields: Any) -> None:
     def body(tx: Tx) -> None:
         found = tx.get(TASK, task)
         assert found is not None
-        values = {"service_arn": ARN, "group": "service:web", "started_by": service.deployments[0].id}
-        tx.put(TASK, replace(found, **{**values, **fields}))
+        by = fields.pop("started_by", None) or service.deployments[0].id
+        tx.put(TASK, replace(found, service_arn=ARN, group="service:web", started_by=by, **fields))
 
     await ecs.store.write(body)
 
