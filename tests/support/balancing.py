@@ -1,5 +1,6 @@
 """What tests of load balancing need of a door: subnets, and the usual balancer, group and listener."""
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -66,3 +67,24 @@ class Balancing:
             )
             for item in answer["TargetHealthDescriptions"]
         }
+
+    def rule(self, listener: str, priority: int, path: str = "/a/*", **options: Any) -> str:
+        usual = {
+            "Conditions": [{"Field": "path-pattern", "Values": [path]}],
+            "Actions": [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}],
+        }
+        made = self.client.create_rule(ListenerArn=listener, Priority=priority, **{**usual, **options})
+        return str(made["Rules"][0]["RuleArn"])
+
+    def balancers_of(self, group: str) -> list[str]:
+        """ARNs of the balancers that the group is said to be used by, as asked for from both ends."""
+        (shown,) = self.client.describe_target_groups(TargetGroupArns=[group])["TargetGroups"]
+        arns: list[str] = shown["LoadBalancerArns"]
+        for arn in arns:
+            listed = self.client.describe_target_groups(LoadBalancerArn=arn)["TargetGroups"]
+            assert group in [item["TargetGroupArn"] for item in listed]
+        return arns
+
+    def address(self, subnet: int) -> str:
+        """An address of a subnet that nothing holds: near its end."""
+        return str(ipaddress.IPv4Network(self.cidrs[subnet])[-9])

@@ -76,6 +76,8 @@ def _checked(certificate: bytes, key: bytes, chain: bytes | None, now: float) ->
         raise invalid("The certificate has expired, is not valid.")
     if now < leaf.not_valid_before_utc.timestamp():
         raise invalid("The certificate is not in effect yet, is not valid.")
+    if leaf.serial_number <= 0:
+        raise invalid("The serial number of the certificate must be positive.")
     if not leaf.issuer:
         raise invalid("The Issuer field of the certificate must not be empty.")
     _check_chain(leaf, _load(chain, "certificate chain") if chain else [])

@@ -24,9 +24,9 @@ async def create_target_group(call: Call, params: Params) -> Result:
     name, tags = names.name_of(params, "target group"), names.read_tags(params.get("Tags"))
     type = params.get("TargetType", "instance")
     if type != "ip":
-        raise names.unbuilt(
-            f"Target groups with target type '{type}' are (tasks on Fargate need the target type 'ip'; the"
-            " default, 'instance', is for EC2 instances):"
+        raise names.not_configurable(
+            f"Target groups with target type '{type}' are not built into neargate: tasks on Fargate need the"
+            " target type 'ip' ('instance', which AWS takes where none is given, is for EC2 instances)."
         )
     if params.get("IpAddressType", "ipv4") != "ipv4":
         raise names.unbuilt("IPv6 addresses are")
