@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.control.services.draft import Draft
+from neargate.control.services.listeners import PRODUCTION, TEST, lead, pair
 from neargate.control.services.snapshot import alarm_names
 from neargate.model.deployments import breaker, events
 from neargate.model.service import Deployment, ServiceDeployment, ServiceRevision
@@ -55,25 +56,29 @@ def resolve(draft: Draft, deployment: Deployment) -> None:
     revision = draft.revisions.get(deployment.revision_arn)
     if revision is None or revision.groups or not revision.body.get("loadBalancers"):
         return
-    in_use = {
-        group
-        for d in draft.service.deployments
-        if d.id != deployment.id and (r := draft.revisions.get(d.revision_arn)) is not None
-        for group in r.groups
-    }
+    before = base(draft)
+    serving = draft.revisions.get(before.revision_arn) if before is not None else None
+    in_use = set(serving.groups) if serving is not None else set()
     process = draft.process_of(deployment)
     shifting = process is not None and process.strategy != "ROLLING"
     groups = tuple(_group(balancer, in_use, shifting) for balancer in revision.body["loadBalancers"])
     draft.revisions[revision.arn] = replace(revision, groups=groups)
 
 
+def base(draft: Draft) -> Deployment | None:
+    """What served before the PRIMARY deployment: the last that was COMPLETED, or the newest there is."""
+    older = draft.service.deployments[1:]
+    good = next((d for d in older if d.rollout_state == "COMPLETED"), None)
+    return good if good is not None else next(iter(older), None)
+
+
 def _group(balancer: Mapping[str, Any], in_use: set[str], shifting: bool) -> str:
     """A rolling update stays in the group that serves; a shifting one takes the other."""
-    first: str = balancer["targetGroupArn"]
-    second: str = balancer.get("advancedConfiguration", {}).get("alternateTargetGroupArn", "")
-    if not second:
-        return first
-    return second if (first in in_use) == shifting and (shifting or second in in_use) else first
+    both = pair(balancer)
+    if both is None:
+        return str(balancer["targetGroupArn"])
+    first, second = both
+    return second if (first if shifting else second) in in_use else first
 
 
 def _breaker(draft: Draft) -> Mapping[str, Any]:
@@ -86,6 +91,9 @@ def check(draft: Draft) -> bool:
     primary = draft.primary
     process = draft.process_of(primary)
     if process is None or primary.rollout_state != "IN_PROGRESS":
+        return False
+    if process.stage == "CLEAN_UP":  # what it would go back to is on its way out
+        draft.process(process, status="IN_PROGRESS")
         return False
     given = _breaker(draft)
     threshold = breaker.threshold(draft.service.desired_count, given)
@@ -143,6 +151,8 @@ def roll_back(draft: Draft, process: ServiceDeployment, good: Deployment, reason
         rollback_started_at=draft.now,
         paused=None,
         bake_until=None,
+        stage="",
+        traffic=0.0,
     )
     prefix = _BREAKER if reason.startswith(_BREAKER) else ""
     primary = replace(
@@ -167,6 +177,9 @@ def roll_back(draft: Draft, process: ServiceDeployment, good: Deployment, reason
         body=draft.service.body if revision is None else _body(draft.service.body, revision),
         steady_at=None,
     )
+    if process.strategy != "ROLLING" and process.stage:
+        lead(draft, PRODUCTION, 100.0)
+        lead(draft, TEST, 100.0)
     draft.say(events.rolling_back(draft.name, good.id))
 
 

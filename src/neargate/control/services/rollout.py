@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from neargate.control.services import failure, templates
+from neargate.control.services import failure, shifting
 from neargate.control.services.draft import Draft
-from neargate.control.services.ended import Seen, failed_start, stop_unhealthy
+from neargate.control.services.ended import Seen
+from neargate.control.services.keeping import carry_out, may_start, up, zones
 from neargate.model.deployments import events, rolling
 from neargate.model.deployments.copies import configured
-from neargate.model.service import Deployment
 
 
 def go_on(draft: Draft, seen: Sequence[Seen]) -> None:
@@ -20,7 +20,8 @@ def go_on(draft: Draft, seen: Sequence[Seen]) -> None:
         return
     failure.begin(draft)
     failure.check(draft)
-    busy = keep(draft, seen)
+    process = shifting.under_way(draft)
+    busy = keep(draft, seen) if process is None else shifting.go_on(draft, seen, process)
     _finish(draft, seen, busy)
     _forget(draft, seen)
     rest(draft, seen, busy)
@@ -43,65 +44,10 @@ def keep(draft: Draft, seen: Sequence[Seen]) -> bool:
     return carry_out(draft, wanted, seen)
 
 
-def carry_out(draft: Draft, wanted: rolling.Wanted, seen: Sequence[Seen]) -> bool:
-    decision = rolling.plan(wanted, [s.copy for s in seen])
-    by_arn = {s.task.arn: s for s in seen}
-    for copy in decision.unhealthy:
-        stop_unhealthy(draft, by_arn[copy.arn])
-    draft.stop_scaled([by_arn[c.arn].task for c in decision.stops], wanted.primary)
-    for deployment in draft.service.deployments:
-        if deployment.id in decision.held and deployment.id != wanted.primary:
-            draft.change(deployment, desired=decision.held[deployment.id])
-    by_deployment: dict[str, list[str]] = {}
-    for id, zone in decision.starts:
-        by_deployment.setdefault(id, []).append(zone)
-    for id, chosen in by_deployment.items():
-        _start(draft, id, chosen)
-    return bool(decision.starts or decision.stops or decision.unhealthy)
-
-
-def _start(draft: Draft, id: str, chosen: Sequence[str]) -> None:
-    deployment = draft.deployment(id)
-    revision = draft.revisions.get(deployment.revision_arn) if deployment is not None else None
-    if revision is None or not templates.start(draft, templates.of_revision(id, revision), chosen):
-        failed_start(draft, id)
-
-
-def may_start(draft: Draft) -> frozenset[str]:
-    """Deployments that need not wait after tasks of theirs that never ran."""
-    ready = set()
-    for deployment in draft.service.deployments:
-        if deployment.start_after <= draft.now:
-            ready.add(deployment.id)
-        else:
-            draft.wake(deployment.start_after)
-    return frozenset(ready)
-
-
-def zones(draft: Draft, deployment: Deployment) -> list[str]:
-    revision = draft.revisions.get(deployment.revision_arn)
-    if revision is None:
-        return []
-    return templates.zones_of(draft, templates.of_revision(deployment.id, revision))
-
-
 def _rebalances(draft: Draft) -> bool:
     return (
         draft.service.body.get("availabilityZoneRebalancing") == "ENABLED"
         and draft.primary.rollout_state == "COMPLETED"
-    )
-
-
-def up(draft: Draft, deployment: Deployment, seen: Sequence[Seen]) -> bool:
-    """Whether a deployment has all of its tasks, running, and healthy as far as anything tells.
-
-    Without any check a task that runs will do; but where failures are counted it must have gone on running
-    for a while.
-    """
-    own = [s for s in seen if s.copy.deployment == deployment.id]
-    counted = bool((draft.configuration.get("deploymentCircuitBreaker") or {}).get("enable"))
-    return len(own) == deployment.desired and all(
-        s.copy.healthy if s.checked or counted else s.copy.running for s in own
     )
 
 
@@ -110,9 +56,10 @@ def _finish(draft: Draft, seen: Sequence[Seen], busy: bool) -> None:
     primary = draft.primary
     if primary.rollout_state != "IN_PROGRESS" or busy or not up(draft, primary, seen):
         return
-    if any(s.copy.deployment != primary.id for s in seen) or not failure.baked(draft):
+    if any(s.copy.deployment != primary.id for s in seen):
         return
-    complete(draft)
+    if shifting.under_way(draft) is not None or failure.baked(draft):
+        complete(draft)
 
 
 def complete(draft: Draft) -> None:

@@ -119,6 +119,8 @@ def _outdated(
     """Older tasks that stop now: those that healthy new ones replace, and those in whose room a new one
     starts, as far as the floor allows. stopping -- new ones that stop at the same time."""
     stoppable = [c for c in old if not c.protected]
+    if wanted.failed:
+        return spread.stops(len(old) - wanted.desired, stoppable, old)
     healthy_new = _healthy(new) - stopping
     if healthy_new >= wanted.desired:
         return stoppable

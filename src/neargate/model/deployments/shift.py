@@ -1,4 +1,160 @@
-"""BLUE_GREEN, LINEAR and CANARY: the stages of a deployment, and the traffic that it gets. Pure."""
+"""BLUE_GREEN, LINEAR and CANARY: the stages of a deployment, and the traffic that it gets. Pure.
+
+Called by control/services with the deployment's record and how its tasks do; what comes out is the record as
+it is to be. Blue is what serves so far, green what is being deployed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from neargate.model.service import Pause, ServiceDeployment
+
+# The way of a deployment. A stage is entered, held by a PAUSE hook if there is one, worked, and left.
+#
+#   (RECONCILE_SERVICE) -> PRE_SCALE_UP -> SCALE_UP -> POST_SCALE_UP     green's tasks come up
+#     -> TEST_TRAFFIC_SHIFT -> POST_TEST_TRAFFIC_SHIFT                   the test listener leads to green
+#     -> PRE_PRODUCTION_TRAFFIC_SHIFT -> PRODUCTION_TRAFFIC_SHIFT        all others do: at once or in steps
+#     -> POST_PRODUCTION_TRAFFIC_SHIFT -> BAKE_TIME -> CLEAN_UP          blue waits, then its tasks stop
+#
+# From each but the last it may go back: traffic to blue at once, then green's tasks stop.
+STAGES: Final = (
+    "RECONCILE_SERVICE",
+    "PRE_SCALE_UP",
+    "SCALE_UP",
+    "POST_SCALE_UP",
+    "TEST_TRAFFIC_SHIFT",
+    "POST_TEST_TRAFFIC_SHIFT",
+    "PRE_PRODUCTION_TRAFFIC_SHIFT",
+    "PRODUCTION_TRAFFIC_SHIFT",
+    "POST_PRODUCTION_TRAFFIC_SHIFT",
+    "BAKE_TIME",
+    "CLEAN_UP",
+)
+RANK: Final = {stage: rank for rank, stage in enumerate(STAGES)}
+_PAUSE_MINUTES: Final = 1440
+_ALL: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    crowded: bool = False
+    """There are tasks of other deployments than blue and green."""
+    up: bool = False
+    """Green has all its tasks, and they are healthy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    process: ServiceDeployment
+    back: str = ""
+    """Why the deployment is to be rolled back, if it is."""
+    wake_at: float | None = None
+
+
+def advance(process: ServiceDeployment, world: World, now: float) -> Step:
+    """As far as it goes now."""
+    while True:
+        step = _step(process, world, now)
+        if step.back or step.process == process:
+            return step
+        process = step.process
+
+
+def scaled_up(process: ServiceDeployment) -> bool:
+    """Whether green is to have tasks."""
+    return bool(process.stage) and RANK[process.stage] >= RANK["SCALE_UP"]
+
+
+def tested(process: ServiceDeployment) -> bool:
+    """Whether the test listener leads to green."""
+    return bool(process.stage) and RANK[process.stage] >= RANK["TEST_TRAFFIC_SHIFT"]
+
+
+def _step(process: ServiceDeployment, world: World, now: float) -> Step:
+    if process.paused is not None:
+        return _held(process, process.paused, now)
+    if not process.stage:
+        return Step(_enter(process, "RECONCILE_SERVICE" if world.crowded else "PRE_SCALE_UP", now))
+    hook = _hook(process)
+    if hook is not None:
+        minutes = (hook.get("timeoutConfiguration") or {}).get("timeoutInMinutes", _PAUSE_MINUTES)
+        pause = Pause(hook=dict(hook), stage=process.stage, since=now, until=now + 60.0 * minutes)
+        return Step(replace(process, paused=pause))
+    if process.stage == "RECONCILE_SERVICE" and world.crowded:
+        return Step(process)
+    if process.stage == "SCALE_UP" and not world.up:
+        return Step(process)
+    if process.stage == "PRODUCTION_TRAFFIC_SHIFT":
+        return _shifted(process, now)
+    if process.stage == "BAKE_TIME":
+        return _baked(process, now)
+    return Step(process if process.stage == "CLEAN_UP" else _next(process, now))
+
+
+def _held(process: ServiceDeployment, pause: Pause, now: float) -> Step:
+    answer = pause.answer
+    if not answer and pause.until <= now:
+        answer = (pause.hook.get("timeoutConfiguration") or {}).get("action", "ROLLBACK")
+    if answer == "CONTINUE":
+        return Step(replace(process, paused=None, passed_hooks=(*process.passed_hooks, pause.stage)))
+    if answer:
+        how = "was answered with ROLLBACK" if pause.answer else "timed out"
+        return Step(process, back=f"The lifecycle hook at {pause.stage} {how}.")
+    return Step(process, wake_at=pause.until)
+
+
+def _hook(process: ServiceDeployment) -> Mapping[str, Any] | None:
+    """The hook that holds the stage, if it has not been answered."""
+    if process.stage in process.passed_hooks:
+        return None
+    hooks = process.configuration.get("lifecycleHooks") or ()
+    return next((h for h in hooks if process.stage in h["lifecycleStages"]), None)
+
+
+def _enter(process: ServiceDeployment, stage: str, now: float) -> ServiceDeployment:
+    return replace(process, stage=stage, stage_since=now, bake_until=None)
+
+
+def _next(process: ServiceDeployment, now: float) -> ServiceDeployment:
+    return _enter(process, STAGES[RANK[process.stage] + 1], now)
+
+
+def steps(strategy: str, configuration: Mapping[str, Any]) -> tuple[list[float], float]:
+    """Green's percent of the traffic, step by step to all of it, and the seconds between the steps."""
+    if strategy == "LINEAR":
+        given = configuration.get("linearConfiguration") or {}
+        size, minutes = given.get("stepPercent", 10.0), given.get("stepBakeTimeInMinutes", 6)
+        count = int(_ALL / size + 1e-9)
+        found = [round(size * n, 1) for n in range(1, count + 1)]
+    elif strategy == "CANARY":
+        given = configuration.get("canaryConfiguration") or {}
+        minutes = given.get("canaryBakeTimeInMinutes", 10)
+        found = [float(given.get("canaryPercent", 5.0))]
+    else:
+        found, minutes = [], 0
+    return [*(p for p in found if p < _ALL), _ALL], 60.0 * minutes
+
+
+def _shifted(process: ServiceDeployment, now: float) -> Step:
+    if process.bake_until is not None and now < process.bake_until:
+        return Step(process, wake_at=process.bake_until)
+    if process.traffic >= _ALL:
+        return Step(_next(process, now))
+    percents, pause = steps(process.strategy, process.configuration)
+    percent = next(p for p in percents if p > process.traffic)
+    return Step(replace(process, traffic=percent, bake_until=now + pause if percent < _ALL else None))
+
+
+def _baked(process: ServiceDeployment, now: float) -> Step:
+    if process.bake_until is None:
+        minutes = process.configuration.get("bakeTimeInMinutes") or 0
+        return Step(replace(process, bake_until=now + 60.0 * minutes))
+    if now < process.bake_until:
+        return Step(process, wake_at=process.bake_until)
+    return Step(_next(process, now))
 
 
 def weights_of(percent: float) -> tuple[int, int]:

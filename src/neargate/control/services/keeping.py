@@ -1,0 +1,67 @@
+"""Carrying out what the rules of rolling updates decide: tasks of deployments started and stopped.
+
+Called by rollout.py and shifting.py.
+"""
+
+from collections.abc import Sequence
+
+from neargate.control.services import templates
+from neargate.control.services.draft import Draft
+from neargate.control.services.ended import Seen, failed_start, stop_unhealthy
+from neargate.model.deployments import rolling
+from neargate.model.service import Deployment
+
+
+def carry_out(draft: Draft, wanted: rolling.Wanted, seen: Sequence[Seen]) -> bool:
+    decision = rolling.plan(wanted, [s.copy for s in seen])
+    by_arn = {s.task.arn: s for s in seen}
+    for copy in decision.unhealthy:
+        stop_unhealthy(draft, by_arn[copy.arn])
+    draft.stop_scaled([by_arn[c.arn].task for c in decision.stops], wanted.primary)
+    for deployment in draft.service.deployments:
+        if deployment.id in decision.held and deployment.id != wanted.primary:
+            draft.change(deployment, desired=decision.held[deployment.id])
+    by_deployment: dict[str, list[str]] = {}
+    for id, zone in decision.starts:
+        by_deployment.setdefault(id, []).append(zone)
+    for id, chosen in by_deployment.items():
+        _start(draft, id, chosen)
+    return bool(decision.starts or decision.stops or decision.unhealthy)
+
+
+def _start(draft: Draft, id: str, chosen: Sequence[str]) -> None:
+    deployment = draft.deployment(id)
+    revision = draft.revisions.get(deployment.revision_arn) if deployment is not None else None
+    if revision is None or not templates.start(draft, templates.of_revision(id, revision), chosen):
+        failed_start(draft, id)
+
+
+def may_start(draft: Draft) -> frozenset[str]:
+    """Deployments that need not wait after tasks of theirs that never ran."""
+    ready = set()
+    for deployment in draft.service.deployments:
+        if deployment.start_after <= draft.now:
+            ready.add(deployment.id)
+        else:
+            draft.wake(deployment.start_after)
+    return frozenset(ready)
+
+
+def zones(draft: Draft, deployment: Deployment) -> list[str]:
+    revision = draft.revisions.get(deployment.revision_arn)
+    if revision is None:
+        return []
+    return templates.zones_of(draft, templates.of_revision(deployment.id, revision))
+
+
+def up(draft: Draft, deployment: Deployment, seen: Sequence[Seen]) -> bool:
+    """Whether a deployment has all of its tasks, running, and healthy as far as anything tells.
+
+    Without any check a task that runs will do; but where failures are counted it must have gone on running
+    for a while.
+    """
+    own = [s for s in seen if s.copy.deployment == deployment.id]
+    counted = bool((draft.configuration.get("deploymentCircuitBreaker") or {}).get("enable"))
+    return len(own) == deployment.desired and all(
+        s.copy.healthy if s.checked or counted else s.copy.running for s in own
+    )
