@@ -27,8 +27,10 @@ import uvloop
 from neargate import __version__
 from neargate.control import bootstrap
 from neargate.control import cost as control_cost
+from neargate.control import spot as control_spot
 from neargate.control.events import Events
 from neargate.control.loops import Loops
+from neargate.control.schedules import Schedules
 from neargate.gateway import credentials, server
 from neargate.gateway.app import App
 from neargate.gateway.exec import Sessions
@@ -182,6 +184,7 @@ async def _node(
         if door is not None:  # whoever tears down starts nothing
             run = Inward(house, "ecs", "RunTask", run_task, _root(settings))
             chores["events"] = Events(house, run).run
+            chores["schedules"] = Schedules(house).run
         group.create_task(Loops(house, chores, services=door is not None).run(), name="loops")
         yield driver, app
 
@@ -308,8 +311,18 @@ def _internal(house: House, images: Images) -> dict[str, Handler]:
     async def pulls(request: Request) -> list[dict[str, Any]]:
         return [{"image": name, "done": done, "total": total} for name, (done, total) in images.pulls.items()]
 
+    async def spot_interrupt(request: Request) -> dict[str, Any]:
+        return await control_spot.interrupt_some(house, dict(parse_qsl(request.query)))
+
     settings = house.settings
-    return {"status": status, "cost": cost, "reset": reset, "pull": pull, "pulls": pulls}
+    return {
+        "spot-interrupt": spot_interrupt,
+        "status": status,
+        "cost": cost,
+        "reset": reset,
+        "pull": pull,
+        "pulls": pulls,
+    }
 
 
 def _announce(house: House, driver: Driver) -> None:

@@ -150,8 +150,8 @@ class Sender:
 
     async def _ecs(self, delivery: Delivery, text: str) -> None:
         count = delivery.target.ecs.get("TaskCount", 1) - delivery.done
-        origin = delivery.rule_arn.rpartition("/")[2]
-        request = event_target.run_task_request(delivery.target, text, origin, _token(delivery), count)
+        token = _token(delivery)
+        request = event_target.run_task_request(delivery.target, text, delivery.rule_arn, token, count)
         try:
             answer = await self.run_task(Scope(delivery.account, delivery.region), request)
         except ApiError as error:

@@ -51,15 +51,22 @@ def bus_of(arn: str) -> str:
     return arn.split(":event-bus/", 1)[1]
 
 
+def _started_by(origin: str) -> str:
+    """As AWS names a rule or a schedule, whose ARN this is, in the tasks that it starts."""
+    kind = "chronos-schedule" if ":schedule/" in origin else "events-rule"
+    return f"{kind}/{origin.rpartition('/')[2]}"[:STARTED_BY_LENGTH]
+
+
 def run_task_request(target: Target, text: str, origin: str, token: str, count: int) -> dict[str, Any]:
-    """RunTask's parameters. text -- what the target is sent: overrides, where it is a JSON object of them."""
+    """RunTask's parameters. text -- what the target is sent: overrides, where it is a JSON object of them.
+    origin -- ARN of the rule or schedule."""
     ecs = target.ecs
     request: dict[str, Any] = {
         "cluster": target.arn,
         "taskDefinition": ecs["TaskDefinitionArn"],
         "count": count,
         "clientToken": token,
-        "startedBy": f"events-rule/{origin}"[:STARTED_BY_LENGTH],
+        "startedBy": _started_by(origin),
     }
     plain = {
         "LaunchType": "launchType",

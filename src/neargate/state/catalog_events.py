@@ -6,6 +6,7 @@ Imported by services/{events,scheduler,sqs}, state/{outbox,queues} and control/{
 from neargate.model.event import Delivery, EventBus, Rule
 from neargate.model.event_http import ApiDestination, Connection
 from neargate.model.event_pattern import compiled
+from neargate.model.event_schedule import EventSchedule, ScheduleGroup
 from neargate.model.queue import Deduplication, Message, Queue
 from neargate.state.catalog import minute
 from neargate.state.store import Kind
@@ -43,6 +44,16 @@ EVENT_RULE = Kind(
     },
 )
 EVENT_DELIVERY = Kind("event-delivery", Delivery, lambda r: r.id, {"queue": lambda r: r.queue})
+EVENT_SCHEDULE_GROUP = Kind("event-schedule-group", ScheduleGroup, lambda r: r.arn)
+EVENT_SCHEDULE = Kind(
+    "event-schedule",
+    EventSchedule,
+    lambda r: r.arn,
+    {
+        "group": lambda r: f"arn:aws:scheduler:{r.region}:{r.account}:schedule-group/{r.group}",
+        "due": lambda r: None if r.fire_at is None else due(r.fire_at),
+    },
+)
 EVENT_CONNECTION = Kind("event-connection", Connection, lambda r: r.arn)
 EVENT_API_DESTINATION = Kind("event-api-destination", ApiDestination, lambda r: r.arn)
 

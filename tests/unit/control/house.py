@@ -32,6 +32,14 @@ class Parts:
         """In the same file: a test needs no second one."""
         return self.store
 
+    @property
+    def logs(self) -> SqliteStore:
+        return self.store
+
+    @property
+    def signing_key(self) -> bytes:
+        return b"k" * 32
+
     async def get(self, arn: str) -> Task:
         task = await self.store.read(lambda tx: tx.get(TASK, arn))
         assert task is not None
