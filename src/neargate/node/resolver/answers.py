@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 import dns.flags
 import dns.message
 import dns.name
-import dns.opcode
 import dns.rcode
 import dns.rdata
 import dns.rdataclass
@@ -31,7 +30,7 @@ Ask = Callable[[dns.message.Message], Awaitable[dns.message.Message | None]]
 
 def read(data: bytes) -> dns.message.Message | None:
     """A query that can be worked on; None for anything else. Bounds the work before it is parsed."""
-    if not 12 <= len(data) <= PAYLOAD or data[2] & 0x80:
+    if not 12 <= len(data) <= PAYLOAD or data[2] & 0xF8:  # an answer, or what is no question
         return None
     questions, answers, authorities, more = (int.from_bytes(data[at : at + 2]) for at in (4, 6, 8, 10))
     if questions != 1 or answers or authorities or more > 2:
@@ -61,8 +60,6 @@ class Answerer:
         return self._book.known(name) is not None or self._book.pointer(name) is not None
 
     def _refusal(self) -> dns.rcode.Rcode | None:
-        if self._query.opcode() != dns.opcode.QUERY:
-            return dns.rcode.NOTIMP
         if self._query.edns > 0:
             return dns.rcode.BADVERS
         if self._question.rdclass != dns.rdataclass.IN:
