@@ -171,6 +171,11 @@ class TaskSet(Record, frozen=True, kw_only=True, omit_defaults=True):
     request_digest: str = ""
     stability: str = "STABILIZING"
     stability_at: float = 0.0
+    failed_tasks: int = 0
+    """As of a Deployment, and so are the next three."""
+    failed_starts: int = 0
+    failed_start_at: float = 0.0
+    start_after: float = 0.0
     tags: dict[str, str] = {}
     created_at: float = 0.0
     updated_at: float = 0.0

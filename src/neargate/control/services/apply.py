@@ -42,6 +42,8 @@ def apply(tx: Tx, plan: Plan, ids: Ids, now: float) -> None:
         tx.put(SERVICE_REVISION, revision)
     for task_set in plan.task_sets:
         tx.put(TASK_SET, task_set)
+    for arn in plan.task_sets_gone:
+        tx.delete(TASK_SET, arn)
     messages = [*_start(tx, plan, ids, now), *plan.messages]
     tx.put(SERVICE, plan.service)
     _say(tx, plan.service, messages, ids, now)

@@ -117,6 +117,20 @@ class Draft:
     def deployment(self, id: str | None) -> Deployment | None:
         return next((d for d in self.service.deployments if d.id == id), None)
 
+    def owner(self, id: str | None) -> Deployment | TaskSet | None:
+        """What tasks with such a startedBy belong to."""
+        return self.deployment(id) or next((s for s in self.task_sets.values() if s.id == id), None)
+
+    def owners(self) -> list[Deployment | TaskSet]:
+        return [*self.service.deployments, *self.task_sets.values()]
+
+    def count(self, owner: Deployment | TaskSet, **fields: Any) -> None:
+        """Write what is counted of a deployment's, or a task set's, tasks."""
+        if isinstance(owner, Deployment):
+            self.change(owner, **fields)
+        else:
+            self.task_sets[owner.arn] = replace(owner, **fields)
+
     def change(self, deployment: Deployment, **fields: Any) -> Deployment:
         """A deployment of the service with other fields."""
         changed = replace(deployment, **fields)

@@ -36,37 +36,37 @@ def settle(draft: Draft) -> None:
         draft.tasks[task.arn] = replace(task, accounted=True)
         if task.stop_code not in _NO_FAILURE and task.healthy_at is None:
             _failed(draft, task)
-    for deployment in draft.service.deployments:
+    for owner in draft.owners():
         ran = any(
-            task.started_by == deployment.id and (task.started_at or 0.0) > deployment.failed_start_at
+            task.started_by == owner.id and (task.started_at or 0.0) > owner.failed_start_at
             for task in draft.tasks.values()
         )
-        if deployment.failed_starts and ran:
-            draft.change(deployment, failed_starts=0, start_after=0.0)
+        if owner.failed_starts and ran:
+            draft.count(owner, failed_starts=0, start_after=0.0)
 
 
 def _failed(draft: Draft, task: Task) -> None:
-    deployment = draft.deployment(task.started_by)
-    if deployment is None:
+    owner = draft.owner(task.started_by)
+    if owner is None:
         return
-    deployment = draft.change(deployment, failed_tasks=deployment.failed_tasks + 1)
+    draft.count(owner, failed_tasks=owner.failed_tasks + 1)
     if task.started_at is not None:
         return
     if not task.node:
         draft.say(events.unplaced(draft.name, task.stopped_reason or ""))
         draft.tell_action("SERVICE_TASK_PLACEMENT_FAILURE", "RESOURCE:FARGATE")
-    failed_start(draft, deployment.id, for_room=not task.node)
+    failed_start(draft, owner.id, for_room=not task.node)
 
 
 def failed_start(draft: Draft, id: str, *, for_room: bool = False) -> None:
     """One more task of a deployment that never ran: the next ones wait."""
-    deployment = draft.deployment(id)
-    if deployment is None:
+    owner = draft.owner(id)
+    if owner is None:
         return
-    count = deployment.failed_starts + 1
+    count = owner.failed_starts + 1
     wait = breaker.wait(count, draft.service.desired_count, for_room=for_room)
-    draft.change(
-        deployment,
+    draft.count(
+        owner,
         failed_starts=count,
         failed_start_at=draft.now,
         start_after=draft.now + wait if wait else 0.0,
@@ -105,10 +105,10 @@ def _look(draft: Draft, task: Task) -> Seen:
 
 
 def _succeeded(draft: Draft, task: Task) -> None:
-    deployment = draft.deployment(task.started_by)
+    owner = draft.owner(task.started_by)
     given = draft.configuration.get("deploymentCircuitBreaker") or {}
-    if deployment is not None and deployment.failed_tasks and breaker.resets(given):
-        draft.change(deployment, failed_tasks=0)
+    if owner is not None and owner.failed_tasks and breaker.resets(given):
+        draft.count(owner, failed_tasks=0)
 
 
 def _checks(draft: Draft, task: Task) -> Checks:
@@ -143,6 +143,6 @@ def stop_unhealthy(draft: Draft, seen: Seen) -> None:
                 draft.say(events.target_failed(draft.name, task.id, target.port, why, said))
         draft.stop(task, f"Task failed ELB health checks in (target-group {why})")
     draft.say(events.stopped(draft.name, [task.id]))
-    deployment = draft.deployment(task.started_by)
-    if deployment is not None:
-        draft.change(deployment, failed_tasks=deployment.failed_tasks + 1)
+    owner = draft.owner(task.started_by)
+    if owner is not None:
+        draft.count(owner, failed_tasks=owner.failed_tasks + 1)

@@ -1,6 +1,6 @@
 """Carrying out what the rules of rolling updates decide: tasks of deployments started and stopped.
 
-Called by rollout.py and shifting.py.
+Called by rollout.py, shifting.py and task_sets.py.
 """
 
 from collections.abc import Sequence
@@ -30,28 +30,20 @@ def carry_out(draft: Draft, wanted: rolling.Wanted, seen: Sequence[Seen]) -> boo
 
 
 def _start(draft: Draft, id: str, chosen: Sequence[str]) -> None:
-    deployment = draft.deployment(id)
-    revision = draft.revisions.get(deployment.revision_arn) if deployment is not None else None
-    if revision is None or not templates.start(draft, templates.of_revision(id, revision), chosen):
+    template = templates.of_owner(draft, id)
+    if template is None or not templates.start(draft, template, chosen):
         failed_start(draft, id)
 
 
 def may_start(draft: Draft) -> frozenset[str]:
-    """Deployments that need not wait after tasks of theirs that never ran."""
+    """Deployments and task sets that need not wait after tasks of theirs that never ran."""
     ready = set()
-    for deployment in draft.service.deployments:
-        if deployment.start_after <= draft.now:
-            ready.add(deployment.id)
+    for owner in draft.owners():
+        if owner.start_after <= draft.now:
+            ready.add(owner.id)
         else:
-            draft.wake(deployment.start_after)
+            draft.wake(owner.start_after)
     return frozenset(ready)
-
-
-def zones(draft: Draft, deployment: Deployment) -> list[str]:
-    revision = draft.revisions.get(deployment.revision_arn)
-    if revision is None:
-        return []
-    return templates.zones_of(draft, templates.of_revision(deployment.id, revision))
 
 
 def up(draft: Draft, deployment: Deployment, seen: Sequence[Seen]) -> bool:

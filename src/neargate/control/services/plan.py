@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from neargate.control.services import rollout, targets
+from neargate.control.services import rollout, targets, task_sets
 from neargate.control.services.draft import Draft, Start, Weights
 from neargate.control.services.ended import look, settle
 from neargate.control.services.snapshot import Snapshot
@@ -34,6 +34,7 @@ class Plan:
     processes: Sequence[ServiceDeployment]
     revisions: Sequence[ServiceRevision]
     task_sets: Sequence[TaskSet]
+    task_sets_gone: Sequence[str]
     starts: Sequence[Start]
     weights: Sequence[Weights]
     messages: Sequence[str]
@@ -49,6 +50,7 @@ class Plan:
                 self.processes,
                 self.revisions,
                 self.task_sets,
+                self.task_sets_gone,
                 self.starts,
                 self.weights,
                 self.messages,
@@ -59,10 +61,12 @@ class Plan:
 def plan(snapshot: Snapshot, now: float, settle_seconds: float = 40.0) -> Plan:
     draft = Draft.of(snapshot, now, settle_seconds)
     settle(draft)
-    if snapshot.service.status == "ACTIVE":
-        rollout.go_on(draft, look(draft))
-    else:
+    if snapshot.service.status != "ACTIVE":
         _wind_up(draft)
+    elif snapshot.external:
+        task_sets.go_on(draft, look(draft))
+    else:
+        rollout.go_on(draft, look(draft))
     targets.tend(draft)
     return _difference(draft)
 
@@ -78,6 +82,7 @@ def _wind_up(draft: Draft) -> None:
     for process in list(draft.processes.values()):
         draft.processes[process.arn] = stopped(process, _DELETED, draft.now)
     if draft.service.status == "DRAINING" and all(t.accounted for t in draft.tasks.values()):
+        draft.task_sets.clear()
         draft.service = replace(
             draft.service, status="INACTIVE", inactive_at=draft.now, deployments=(), steady_at=None
         )
@@ -99,6 +104,7 @@ def _difference(draft: Draft) -> Plan:
         processes=[p for arn, p in draft.processes.items() if p != processes[arn]],
         revisions=[r for arn, r in draft.revisions.items() if r != before.revisions[arn]],
         task_sets=[s for arn, s in draft.task_sets.items() if s != sets[arn]],
+        task_sets_gone=[arn for arn in sets if arn not in draft.task_sets],
         starts=draft.starts,
         weights=draft.weights,
         messages=draft.messages,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from neargate.control.services import failure, shifting
+from neargate.control.services import failure, shifting, templates
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen
-from neargate.control.services.keeping import carry_out, may_start, up, zones
+from neargate.control.services.keeping import carry_out, may_start, up
 from neargate.model.deployments import events, rolling
 from neargate.model.deployments.copies import configured
 
@@ -38,7 +38,7 @@ def keep(draft: Draft, seen: Sequence[Seen]) -> bool:
         may_start=may_start(draft),
         failed=primary.rollout_state == "FAILED",
         held={d.id: 0 if d.rollout_state == "FAILED" else d.desired for d in older},
-        zones=zones(draft, primary),
+        zones=templates.zones_of(draft, primary.id),
         rebalance=_rebalances(draft),
     )
     return carry_out(draft, wanted, seen)

@@ -6,10 +6,10 @@ tasks of both revisions, and weights of the listeners' rules.
 
 from collections.abc import Sequence
 
-from neargate.control.services import failure
+from neargate.control.services import failure, templates
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen
-from neargate.control.services.keeping import carry_out, may_start, up, zones
+from neargate.control.services.keeping import carry_out, may_start, up
 from neargate.control.services.listeners import PRODUCTION, TEST, lead
 from neargate.model.deployments import rolling, shift
 from neargate.model.deployments.copies import limits
@@ -70,7 +70,7 @@ def _keep(draft: Draft, deployment: Deployment, desired: int, seen: Sequence[See
         limits=limits(desired, 100, 200),
         primary=deployment.id,
         may_start=may_start(draft),
-        zones=zones(draft, deployment),
+        zones=templates.zones_of(draft, deployment.id),
     )
     return carry_out(draft, wanted, seen)
 

@@ -39,7 +39,12 @@ class Snapshot:
 
     @property
     def external(self) -> bool:
-        return bool(self.service.body.get("deploymentController", {}).get("type") == "EXTERNAL")
+        return _external(self.service)
+
+
+def _external(service: Service) -> bool:
+    """Whether its deployments are task sets."""
+    return bool((service.body.get("deploymentController") or {}).get("type") == "EXTERNAL")
 
 
 def read(tx: Tx, arn: str) -> Snapshot | None:
@@ -49,7 +54,7 @@ def read(tx: Tx, arn: str) -> Snapshot | None:
         return None
     tasks = tuple(tx.find(TASK, "service", arn))
     processes = tuple(tx.find(SERVICE_DEPLOYMENT, "open", arn))
-    sets = tuple(tx.find(TASK_SET, "service", arn)) if not service.revision_arn else ()
+    sets = tuple(tx.find(TASK_SET, "service", arn)) if _external(service) else ()
     wanted = {d.revision_arn for d in service.deployments} | {task.revision_arn for task in tasks}
     wanted |= {process.target_revision for process in processes}
     revisions = {a: r for a in wanted if a and (r := tx.get(SERVICE_REVISION, a)) is not None}

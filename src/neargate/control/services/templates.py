@@ -50,7 +50,16 @@ def template_of(draft: Draft, task: Task) -> Template | None:
     revision = draft.revisions.get(task.revision_arn)
     if revision is not None:
         return of_revision(task.started_by or "", revision)
-    return next((of_task_set(s) for s in draft.task_sets.values() if s.id == task.started_by), None)
+    return of_owner(draft, task.started_by)
+
+
+def of_owner(draft: Draft, id: str | None) -> Template | None:
+    """What the tasks of a deployment, or of a task set, are made from."""
+    owner = draft.owner(id)
+    if isinstance(owner, TaskSet):
+        return of_task_set(owner)
+    revision = draft.revisions.get(owner.revision_arn) if owner is not None else None
+    return of_revision(id or "", revision) if revision is not None else None
 
 
 def start(draft: Draft, template: Template, zones: Sequence[str]) -> bool:
@@ -124,7 +133,10 @@ def _numbered(version: str | None) -> str:
     return "1.4.0" if version in (None, "", "LATEST") else version
 
 
-def zones_of(draft: Draft, template: Template) -> list[str]:
-    """The zones that its subnets lie in, in the order of the subnets."""
-    found = (draft.snapshot.zones.get(id) for id in subnets(template.body))
+def zones_of(draft: Draft, id: str) -> list[str]:
+    """The zones that the subnets of a deployment, or of a task set, lie in; in the order of the subnets."""
+    template = of_owner(draft, id)
+    if template is None:
+        return []
+    found = (draft.snapshot.zones.get(subnet) for subnet in subnets(template.body))
     return list(dict.fromkeys(zone for zone in found if zone))

@@ -43,6 +43,11 @@ def limits(desired: int, minimum: int, maximum: int) -> Limits:
     return Limits(-(-desired * minimum // 100), desired * maximum // 100)
 
 
+def computed(desired: int, scale: float) -> int:
+    """A task set's share of the service's tasks, rounded up."""
+    return -int(-desired * scale // 100)
+
+
 def configured(desired: int, configuration: Mapping[str, Any]) -> Limits:
     """The limits by a deploymentConfiguration."""
     minimum, maximum = configuration.get("minimumHealthyPercent"), configuration.get("maximumPercent")

@@ -6,6 +6,7 @@ Called by every operation that answers with a service.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from neargate.model.deployments.copies import computed
 from neargate.model.record import Scope
 from neargate.model.service import Deployment, Service, ServiceEvent, ServiceRevision, TaskSet
 from neargate.services.ecs.render import tag_list
@@ -155,11 +156,6 @@ def task_set(tx: Tx, owner: Service, record: TaskSet, *, tags: bool = True) -> J
     if tags:
         shown["tags"] = tag_list(record.tags)
     return shown
-
-
-def computed(desired: int, scale: float) -> int:
-    """A task set's share of the service's tasks, rounded up."""
-    return -int(-desired * scale // 100)
 
 
 def revision(record: ServiceRevision) -> Json:
