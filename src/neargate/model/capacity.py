@@ -9,7 +9,11 @@ from typing import Any, Final
 
 from neargate.kit.errors import ApiError
 
-PROVIDERS: Final = ("FARGATE", "FARGATE_SPOT")
+ON_DEMAND: Final = "FARGATE"
+SPOT: Final = "FARGATE_SPOT"
+PROVIDERS: Final = (ON_DEMAND, SPOT)
+FALLBACK_TAG: Final = "neargate:spot-fallback"
+"""Ours: with the value `on-demand`, on a cluster, a service or a task, Spot without room is no end."""
 _MAX_ITEMS: Final = 20
 _MAX_BASE: Final = 100_000
 _MAX_WEIGHT: Final = 1000
@@ -86,6 +90,15 @@ def spread(strategy: Strategy, count: int, held: Mapping[str, int] | None = None
         have[name] += 1
         chosen.append(name)
     return chosen
+
+
+def falls_back(*tags: Mapping[str, str]) -> bool:
+    """Whether a Spot task that finds no room is to run on demand; tags -- of its cluster, service, its own.
+
+    The narrowest that says anything has the last word.
+    """
+    said = [of[FALLBACK_TAG] for of in tags if FALLBACK_TAG in of]
+    return bool(said) and said[-1] == "on-demand"
 
 
 def _invalid(message: str) -> ApiError:

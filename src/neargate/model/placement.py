@@ -5,7 +5,9 @@ Called by control/placement for each waiting task, and by services/ecs to answer
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
+from neargate.model.capacity import SPOT
 from neargate.model.task import Node, Task
 
 NO_CAPACITY = (
@@ -85,19 +87,26 @@ class Held:
     cpu: float
     memory: float
     count: int
+    spot: bool = False
+    """They would make room for tasks on demand."""
+
+
+_SPOT: Final = "/spot"
 
 
 def size_of(task: Task) -> str | None:
     """Index value by which what is held is counted; None for a task that holds nothing any more."""
     if task.last_status == "STOPPED":
         return None
-    return f"{task.node}/{task.architecture}/{task.cpu}/{task.memory}"
+    size = f"{task.node}/{task.architecture}/{task.cpu}/{task.memory}"
+    return size + _SPOT if task.capacity_provider == SPOT else size
 
 
 def read_size(value: str, count: int) -> Held:
     """What `count` tasks of an index value hold."""
-    node, architecture, cpu, memory = value.rsplit("/", 3)
-    return Held(node, architecture, float(cpu), float(memory), count)
+    spot = value.endswith(_SPOT)
+    node, architecture, cpu, memory = value.removesuffix(_SPOT).rsplit("/", 3)
+    return Held(node, architecture, float(cpu), float(memory), count, spot)
 
 
 def filled(among: Sequence[Room], held: Iterable[Held]) -> list[Room]:

@@ -5,14 +5,15 @@ by the change feed. StartTask, which is for container instances, is refused here
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neargate.kit.errors import ApiError
 from neargate.model import isolation, task_maker
-from neargate.model.capacity import check_strategy, spread
+from neargate.model.capacity import SPOT, check_strategy, falls_back, spread
 from neargate.model.overrides import Overridden, apply_overrides
-from neargate.model.placement import NO_CAPACITY, NO_TIER, Held, filled, fits, read_size, rooms
+from neargate.model.placement import NO_CAPACITY, NO_TIER, Held, read_size, rooms
+from neargate.model.spot import admitted
 from neargate.model.task import Cluster, Task, TaskDefinition, TokenUse
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
@@ -84,12 +85,16 @@ def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[T
     overridden = apply_overrides(definition.body, request.overrides, large=call.settings.large_tasks)
     check_network(tx, call.scope, network)
     demand = isolation.demanded(cluster.tags, definition.tags, request.tags)
-    room, failure = _room(tx, call, overridden, task_maker.architecture(definition), request.count, demand)
+    tags = (cluster.tags, request.tags)
+    places, failure = _room(
+        tx, call, overridden, task_maker.architecture(definition), providers, demand, tags
+    )
     order = _order(call, cluster, definition, request, network, overridden, demand)
     now = call.now()
-    made = [task_maker.make(order, provider, call.ids, now) for provider in providers[:room]]
+    placed = [provider for provider, place in zip(providers, places, strict=True) if place]
+    made = [task_maker.make(order, provider, call.ids, now) for provider in placed]
     tasks = [outbox.task_changed(tx, tx.insert(TASK, task), now) for task in made]
-    return tasks, [{"arn": cluster.arn, **failure} for _ in range(request.count - room)]
+    return tasks, [{"arn": cluster.arn, **failure} for _ in range(request.count - len(made))]
 
 
 def _providers(cluster: Cluster, request: Request) -> Sequence[str | None]:
@@ -106,22 +111,28 @@ def _providers(cluster: Cluster, request: Request) -> Sequence[str | None]:
 
 
 def _room(
-    tx: Tx, call: Call, size: Overridden, architecture: str, count: int, demand: str
-) -> tuple[int, dict[str, str]]:
-    """How many of the tasks the nodes have room for now, and what is the matter with the rest, which fails
-    at once.
+    tx: Tx,
+    call: Call,
+    size: Overridden,
+    architecture: str,
+    providers: Sequence[str | None],
+    demand: str,
+    tags: Sequence[Mapping[str, str]],
+) -> tuple[Sequence[bool], dict[str, str]]:
+    """Which of the tasks the nodes have room for, and what is the matter with the rest, which fails at once.
 
     Before any node has come, tasks wait for one. Placement, which comes later, has the last word.
     """
     nodes = tx.all(NODE)
     failure = {"reason": "RESOURCE:FARGATE", "detail": NO_CAPACITY}
     if not nodes:
-        return count, failure
+        return [True] * len(providers), failure
     if demand and not any(demand in node.tiers for node in nodes):
-        return 0, {"reason": "ATTRIBUTE", "detail": NO_TIER.format(demand)}
+        return [False] * len(providers), {"reason": "ATTRIBUTE", "detail": NO_TIER.format(demand)}
     settings = call.settings
     space = rooms(nodes, {}, settings.overcommit_cpu, settings.overcommit_memory)
-    return fits(size.cpu, size.memory, architecture, count, filled(space, _held(tx)), demand), failure
+    on_spot = [provider == SPOT and not falls_back(*tags) for provider in providers]
+    return admitted(on_spot, size.cpu, size.memory, architecture, demand, space, _held(tx)), failure
 
 
 def _held(tx: Tx) -> list[Held]:
