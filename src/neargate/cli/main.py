@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from neargate import __version__
-from neargate.cli import daemon, doctor, exec, images, output, setup, tasks
+from neargate.cli import daemon, doctor, exec, images, output, setup, spot, tasks
 from neargate.cli.client import CliError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ for command in (
 ):
     app.command()(command)
 app.command(context_settings=exec.PASSED_ON)(exec.exec)
+app.add_typer(spot.app, name="spot")
 
 
 def _print_version(wanted: bool) -> None:

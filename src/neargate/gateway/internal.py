@@ -27,7 +27,7 @@ SIGNING_NAME = "neargate"
 Handler = Callable[[Request], Awaitable[Any]]
 """Given the request; returns what msgspec can write as JSON, or a Response. May raise ApiError."""
 
-_WRITES = frozenset({"reset", "pull"})
+_WRITES = frozenset({"reset", "pull", "spot-interrupt"})
 
 
 class Internal:
