@@ -1,4 +1,4 @@
-"""What Firecracker's API description (OpenAPI, version 1.17) says of the requests that we send: paths, phases,
+"""What Firecracker's API description (OpenAPI, version 1.17) says of the requests sent to it: paths, phases,
 members, which of them are required, and their types. Held against `vmm/firecracker.py` by tests/unit/node.
 
 Phases: `before` the guest starts, `after` it, or `either`. A member's type is str, int, bool, a set of words,
