@@ -58,6 +58,7 @@ from neargate.node.metadata import Endpoint
 from neargate.node.network import endpoint as task_endpoint
 from neargate.node.network.firewall import FirewallError
 from neargate.node.resolver.keeper import Keeper
+from neargate.node.sampler import SampleCell, Sampler
 from neargate.node.select import node_parts
 from neargate.oci.content import ContentStore
 from neargate.oci.errors import ImageError
@@ -67,6 +68,7 @@ from neargate.services.cell.balancers import Balancers
 from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.execs import Nodes
 from neargate.services.cell.local import LocalCell
+from neargate.services.cell.metrics import Samples
 from neargate.services.ecr import collect_forever
 from neargate.services.ecs import protection
 from neargate.services.ecs.run import run_task
@@ -174,6 +176,9 @@ async def _node(
         group.create_task(agent.run(), name="agent")
         if door is not None:  # whoever tears down starts nothing
             group.create_task(_balancing(settings, house), name="balancing")
+            samples: SampleCell = Samples(house)
+            sampler = Sampler(agent, samples, await _node_id(house), house.clock)
+            group.create_task(sampler.run(), name="sampler")
         chores = {
             "log-expiry": lambda: expire_forever(house),
             "metric-expiry": lambda: cloudwatch.expire_forever(house),

@@ -14,6 +14,7 @@ from neargate.control.alarms import Alarms
 from neargate.control.autoscaling import Autoscaling
 from neargate.control.autoscaling_zero import ScaleToZero
 from neargate.control.discovery import Discovery
+from neargate.control.insights import Insights
 from neargate.control.parts import Parts
 from neargate.control.placement import Placement
 from neargate.control.retention import Retention
@@ -43,10 +44,12 @@ class Loops:
         """chores -- what else runs for ever, by name. services -- they are kept running."""
         self._parts = parts
         self._chores = chores
-        self.loops: tuple[Loop, ...] = (Placement(parts), Tasks(parts), Retention(parts), Alarms(parts))
+        self.loops: tuple[Loop, ...] = (Placement(parts), Tasks(parts), Retention(parts))
         if services:
             self.loops += (
                 Services(parts),
+                Alarms(parts),
+                Insights(parts),
                 Discovery(parts),
                 Autoscaling(parts),
                 ScaleToZero(parts),
