@@ -139,3 +139,11 @@ def test_no_credentials_of_others_are_asked_for(cli: Cli, task: str, tmp_path: P
     aws.mkdir(parents=True)
     (aws / "config").write_text("[default]\nregion = nowhere\nendpoint_url = http://127.0.0.1:2\n")
     assert cli("ps").code == 0
+
+
+def test_spot_interrupt(cli: Cli, task: str) -> None:
+    assert cli("spot", "interrupt", "--all", "--json").json() == {"interrupted": []}
+    for wrong in ((), ("--all", "--count", "1"), ("--task", task)):
+        done = cli("spot", "interrupt", *wrong)
+        assert (done.code, done.out) == (1, "")
+        assert done.err
