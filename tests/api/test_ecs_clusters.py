@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from neargate.state.catalog_discovery import NAMESPACE
 from tests.support.ecs import SCOPE, Ecs, definition, refused
 
 NOT_FOUND = ("ClusterNotFoundException", "Cluster not found.")
@@ -43,7 +44,16 @@ async def test_create_keeps_what_it_was_given(ecs: Ecs) -> None:
     assert cluster["defaultCapacityProviderStrategy"] == [
         {"capacityProvider": "FARGATE_SPOT", "weight": 2, "base": 0}
     ]
-    assert cluster["serviceConnectDefaults"] == {"namespace": "ns"}
+    namespace = cluster["serviceConnectDefaults"]["namespace"]
+    assert namespace.startswith(SCOPE.arn("servicediscovery", "namespace/ns-"))
+    assert (await ecs.create_cluster(**given))["cluster"]["serviceConnectDefaults"]["namespace"] == namespace
+    other = await ecs.create_cluster(clusterName="other", serviceConnectDefaults={"namespace": namespace})
+    assert other["cluster"]["serviceConnectDefaults"]["namespace"] == namespace
+    (made,) = await ecs.store.read(lambda tx: tx.all(NAMESPACE))
+    assert (made.arn, made.name, made.type) == (namespace, "ns", "HTTP")
+    none = SCOPE.arn("servicediscovery", "namespace/ns-none")
+    with refused("NamespaceNotFoundException", f"The specified namespace was not found: {none}"):
+        await ecs.update_cluster(cluster="other", serviceConnectDefaults={"namespace": none})
 
 
 async def test_create_again_is_the_same_cluster_unless_it_should_be_another(ecs: Ecs) -> None:

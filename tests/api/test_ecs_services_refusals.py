@@ -208,6 +208,17 @@ async def test_namespaces(ready: Ecs) -> None:
         assert listed == [made["serviceArn"]]
 
 
+async def test_the_clusters_namespace_is_the_default(ready: Ecs) -> None:
+    await served(ready)
+    asked = {"taskDefinition": "served", "serviceConnectConfiguration": {"enabled": True}}
+    missing = "Namespace is missing. Specify one in serviceConnectConfiguration or as the cluster's default."
+    await unwritten(ready, (INVALID, missing), **asked)
+    updated = await ready.update_cluster(cluster="default", serviceConnectDefaults={"namespace": "space"})
+    arn = updated["cluster"]["serviceConnectDefaults"]["namespace"]
+    (deployment,) = (await create(ready, **asked))["deployments"]
+    assert deployment["serviceConnectConfiguration"]["namespace"] == arn
+
+
 async def test_updates_that_are_refused(ready: Ecs) -> None:
     await create(ready)
     for changes, error in (

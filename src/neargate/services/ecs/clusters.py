@@ -12,7 +12,7 @@ from neargate.kit.errors import ApiError
 from neargate.model.capacity import check_providers, check_strategy
 from neargate.model.task import Cluster
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import account_settings, names, pages, render
+from neargate.services.ecs import account_settings, names, pages, render, service_discovery
 from neargate.state.catalog import CLUSTER, TASK
 from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Tx
@@ -85,7 +85,7 @@ async def create_cluster(call: Call, params: Params) -> Result:
             name=name,
             settings=settings or {"containerInsights": account_settings.value(tx, call, "containerInsights")},
             configuration=configuration,
-            service_connect_defaults=_namespace(params.get("serviceConnectDefaults")),
+            service_connect_defaults=_namespace(tx, call, params.get("serviceConnectDefaults")),
             capacity_providers=providers,
             default_strategy=strategy,
             tags=tags,
@@ -146,8 +146,10 @@ def _read_configuration(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(given or {})
 
 
-def _namespace(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"namespace": given["namespace"]} if given and given["namespace"] else {}
+def _namespace(tx: Tx, call: Call, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not given or not given["namespace"]:
+        return {}
+    return {"namespace": service_discovery.default_namespace(tx, call, given["namespace"])}
 
 
 async def describe_clusters(call: Call, params: Params) -> Result:
@@ -195,11 +197,11 @@ async def update_cluster(call: Call, params: Params) -> Result:
     changed: dict[str, Any] = {}
     if params.get("configuration"):
         changed["configuration"] = _read_configuration(params["configuration"])
-    if params.get("serviceConnectDefaults"):
-        changed["service_connect_defaults"] = _namespace(params["serviceConnectDefaults"])
 
     def body(tx: Tx) -> Result:
         cluster = names.need_cluster(tx, arn)
+        if params.get("serviceConnectDefaults"):
+            changed["service_connect_defaults"] = _namespace(tx, call, params["serviceConnectDefaults"])
         cluster = replace(cluster, settings={**cluster.settings, **settings}, **changed)
         return {"cluster": shown(tx, tx.put(CLUSTER, cluster))}
 

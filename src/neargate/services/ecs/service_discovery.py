@@ -1,17 +1,22 @@
 """The service discovery that a service names: namespaces and registries of AWS Cloud Map exist.
 
-Called by service_workload.py and service_lists.py. The records are those of services/servicediscovery.
+Called by service_workload.py, service_lists.py and clusters.py. The records are those of
+services/servicediscovery.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neargate.kit.errors import ApiError
 from neargate.model.discovery import Namespace, bare_id
 from neargate.model.record import Scope
+from neargate.services.call import Call
 from neargate.services.ecs import names
 from neargate.state.catalog_discovery import DISCOVERY_SERVICE, NAMESPACE, in_scope
 from neargate.state.store import Tx
+
+_NAME = re.compile(r"[!-~]{1,1024}")
 
 
 def namespace(tx: Tx, scope: Scope, text: str) -> Namespace:
@@ -23,6 +28,30 @@ def namespace(tx: Tx, scope: Scope, text: str) -> Namespace:
     if found is None or (found.account, found.region) != (scope.account, scope.region):
         raise ApiError("NamespaceNotFoundException", f"The specified namespace was not found: {text[:300]}")
     return found
+
+
+def default_namespace(tx: Tx, call: Call, text: str) -> str:
+    """ARN of a cluster's namespace. As on AWS, one that is named but not there is made, for HTTP."""
+    scope = call.scope
+    if text.startswith("arn:") or tx.count(NAMESPACE, "name", in_scope(scope, text)):
+        return namespace(tx, scope, text).arn
+    if not _NAME.fullmatch(text):
+        raise names.invalid(
+            f"Invalid namespace name '{text[:300]}': up to 1024 visible characters are allowed."
+        )
+    id = f"ns-{call.ids.hex(16)}"
+    made = Namespace(
+        account=scope.account,
+        region=scope.region,
+        id=id,
+        arn=scope.arn("servicediscovery", f"namespace/{id}"),
+        name=text,
+        type="HTTP",
+        http_name=text if not tx.count(NAMESPACE, "http-name", in_scope(scope, text)) else f"{text}-{id[3:]}",
+        tags={"AmazonECSManaged": "true"},
+        created_at=call.now(),
+    )
+    return tx.insert(NAMESPACE, made).arn
 
 
 def check_registries(tx: Tx, scope: Scope, registries: Sequence[Mapping[str, Any]]) -> None:
