@@ -112,7 +112,7 @@ async def test_described_by_name_and_arn_with_tags_only_if_asked_for(ready: Ecs)
 
 async def test_the_same_request_again_and_another(ready: Ecs) -> None:
     made = await create(ready)
-    assert await create(ready) == made
+    assert await create(ready) == await create(ready, cluster="default") == made
     for changes in ({"desiredCount": 3}, {"clientToken": "t"}, {"propagateTags": "SERVICE"}):
         with refused(INVALID, "Creation of service was not idempotent."):
             await create(ready, **changes)

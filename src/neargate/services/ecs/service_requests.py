@@ -129,8 +129,9 @@ def check_update(params: Params, kind: str) -> None:
 
 
 def digest(params: Params) -> str:
-    """Of what was asked for, to tell a repeated request from another."""
-    rest = {name: value for name, value in params.items() if name != "clientToken" and value is not None}
+    """Of what was asked for (not of whom: that may be spelt by name or ARN), to tell a repeated request."""
+    names_only = ("clientToken", "cluster", "service")
+    rest = {name: value for name, value in params.items() if name not in names_only and value is not None}
     return hashlib.sha256(names.storable(rest)).hexdigest()
 
 
