@@ -13,7 +13,8 @@ from neargate.services.call import Params
 from neargate.services.ecs import names
 
 _TOKEN: Final = re.compile(r"[!-~]{1,64}")
-_RESOLUTION: Final = 60
+_RESOLUTIONS: Final = (20, 60)
+_METRICS: Final = ("CPUUtilization", "MemoryUtilization")
 # Members that the external controller leaves to its task sets -> AWS's word for them.
 _OF_TASK_SETS: Final = {
     "taskDefinition": "TaskDefinition must be blank",
@@ -51,8 +52,10 @@ def check_common(params: Params) -> None:
         if params.get(member):
             service_rules.unsupported(f"{member} are not available: there are no {what} here.")
     for item in (params.get("monitoring") or {}).get("metricConfigurations") or ():
-        if item["resolutionSeconds"] != _RESOLUTION:
-            service_rules.unsupported(f"Metrics of services have a resolution of {_RESOLUTION} seconds here.")
+        if item["resolutionSeconds"] not in _RESOLUTIONS:
+            raise names.invalid("The resolution of a metric must be 20 or 60 seconds.")
+        if any(name not in _METRICS for name in item["metricNames"]):
+            raise names.invalid(f"The metrics of a service are {' and '.join(_METRICS)}.")
     service_rules.check_grace(params.get("healthCheckGracePeriodSeconds"))
 
 
@@ -164,4 +167,7 @@ def settings(params: Params, before: dict[str, Any]) -> dict[str, Any]:
         grace = before.get("healthCheckGracePeriodSeconds")
     if grace is not None:
         made["healthCheckGracePeriodSeconds"] = grace
+    monitoring = params.get("monitoring", before.get("monitoring"))
+    if monitoring is not None:
+        made["monitoring"] = monitoring
     return made
