@@ -102,11 +102,12 @@ def _insights(subject: Subject, sample: TaskSample, at: float) -> Iterator[Point
         ]
         for container in sample.containers:
             own = {"ContainerName": container.name}
-            where = [
-                *families,
-                *({**family, **part} for family in families for part in (own, {**task, **own})),
-            ]
-            yield from _points(subject, at, [cluster, *where], _of_container(subject, container, sample))
+            apart = [{**family, **part} for family in families for part in (own, {**task, **own})]
+            used = _of_container(subject, container, sample)
+            yield from _points(subject, at, [cluster, *families, *apart], used)
+            if container.restarts is not None:
+                restarts = ("RestartCount", float(container.restarts), "Count")
+                yield from _points(subject, at, apart, [restarts])
     yield from _points(subject, at, places, measured)
 
 
@@ -141,7 +142,7 @@ def _of_container(subject: Subject, container: ContainerSample, sample: TaskSamp
     cpu = float(record.cpu) if record is not None and float(record.cpu or 0) > 0 else float(subject.task.cpu)
     limit = (record.memory or record.memory_reservation) if record is not None else None
     memory = float(limit or subject.task.memory)
-    measured: list[_Measured] = [
+    return [
         ("ContainerCpuUtilized", container.cpu_units, "None"),
         ("ContainerCpuReserved", cpu, "None"),
         ("ContainerCpuUtilization", 100 * container.cpu_units / cpu, "Percent"),
@@ -150,10 +151,8 @@ def _of_container(subject: Subject, container: ContainerSample, sample: TaskSamp
         ("ContainerMemoryUtilization", 100 * container.memory_mib / memory, "Percent"),
         ("ContainerStorageReadBytes", container.read_bytes, "Bytes"),
         ("ContainerStorageWriteBytes", container.write_bytes, "Bytes"),
+        *_network("ContainerNetwork", sample),
     ]
-    if container.restarts is not None:
-        measured.append(("RestartCount", float(container.restarts), "Count"))
-    return measured + _network("ContainerNetwork", sample)
 
 
 def _network(prefix: str, sample: TaskSample) -> list[_Measured]:
