@@ -94,8 +94,9 @@ async def unwritten(ecs: Ecs, error: tuple[str, str], **changes: Any) -> None:
          "LaunchType must be empty or null"),
         ({"volumeConfigurations": [{"name": "v"}]}, UNSUPPORTED,
          "volumeConfigurations are not available: there are no volumes that are configured at launch here."),
-        ({"monitoring": {"metricConfigurations": [{"metricNames": ["CPUUtilization"], "resolutionSeconds": 30}]}},
-         INVALID, "The resolution of a metric must be 20 or 60 seconds."),
+        ({"monitoring": {"metricConfigurations": [
+            {"metricNames": ["CPUUtilization"], "resolutionSeconds": 30}]}}, INVALID,
+         "The resolution of a metric must be 20 or 60 seconds."),
         ({"monitoring": {"metricConfigurations": [{"metricNames": ["CPU"], "resolutionSeconds": 20}]}},
          INVALID, "The metrics of a service are CPUUtilization and MemoryUtilization."),
         ({"tags": [{"key": "aws:x", "value": ""}]}, INVALID,
