@@ -13,25 +13,20 @@ _ESCAPING: Final = re.compile(r"[^*?\\]+|\\.?|[*?]", re.S)
 _CODES: Final = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
 
 
-def pattern_regex(pattern: str, *, ignore_case: bool = False, escapes: bool = False) -> str:
-    r"""A regular expression in RE2's words (Envoy's `safe_regex`) that matches whole texts as `pattern` does.
+def pattern_regex(pattern: str, any_character: str = ".", *, escapes: bool = False) -> str:
+    r"""What `pattern` matches, in RE2's words (Envoy's `safe_regex`): `*` is any text, also none, `?` one
+    character. Whether case counts, and what `.` is, is for flags around it to say.
 
-    `*` is any text, also none; `?` is one character. ignore_case -- for hosts, header values and query
-    strings; paths are compared as they are. escapes -- in query strings a `\` takes the next character as it
-    is; elsewhere it is a character like others.
+    escapes -- in query strings a `\` takes the next character as it is; elsewhere it is one like others.
     """
-    flags = "is" if ignore_case else "s"
-    return f"(?{flags}:{''.join(_pieces(pattern, escapes))})"
+    kinds = {"*": f"{any_character}*", "?": any_character}
+    return "".join(kinds.get(token) or quoted(literal) for token, literal in _tokens(pattern, escapes))
 
 
-def _pieces(pattern: str, escapes: bool) -> Iterator[str]:
+def _tokens(pattern: str, escapes: bool) -> Iterator[tuple[str, str]]:
+    """Wildcards and what is between them; the latter also as the text that it stands for."""
     for token in (_ESCAPING if escapes else _PLAIN).findall(pattern):
-        if token == "*":
-            yield ".*"
-        elif token == "?":
-            yield "."
-        else:
-            yield quoted(token[1:] if escapes and token[0] == "\\" else token)
+        yield token, token[1:] if escapes and token[0] == "\\" else token
 
 
 def quoted(text: str) -> str:
@@ -45,7 +40,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def wildcards(pattern: str, *, escapes: bool = False) -> int:
-    return sum(1 for piece in _pieces(pattern, escapes) if piece in (".*", "."))
+    return sum(1 for token, _ in _tokens(pattern, escapes) if token in ("*", "?"))
 
 
 def codes(matcher: str) -> tuple[tuple[int, int], ...]:
@@ -62,8 +57,8 @@ def codes(matcher: str) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
-def is_success(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
-    return any(low <= code <= high for low, high in ranges)
+def matches(matcher: str, code: int) -> bool:
+    return any(low <= code <= high for low, high in codes(matcher))
 
 
 def default_rule_arn(listener_arn: str) -> str:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from neargate.model.balancer_rules import pattern_regex
+
 SOURCE_HEADER = "x-neargate-source"
 
 
@@ -40,12 +42,6 @@ def needs_source(conditions: Sequence[Mapping[str, Any]]) -> bool:
     return any(condition["Field"] == "source-ip" for condition in conditions)
 
 
-def wildcard(value: str, any_character: str = ".") -> str:
-    """`*` is any text, `?` any character, all else itself."""
-    kinds = {"*": f"{any_character}*", "?": any_character}
-    return "".join(kinds.get(character) or re.escape(character) for character in value)
-
-
 def _any(patterns: Sequence[str]) -> str:
     return "(?:" + "|".join(patterns) + ")"
 
@@ -64,7 +60,7 @@ def _path(config: Mapping[str, Any]) -> dict[str, Any]:
             return {"path": value}
         if value.startswith("/") and value.endswith("*") and not set("*?") & set(value[:-1]):
             return {"prefix": value[:-1]}
-    return {"safe_regex": {"regex": "(?s)" + _any([*map(wildcard, values), *map(_anywhere, regexes)])}}
+    return {"safe_regex": {"regex": "(?s)" + _any([*map(pattern_regex, values), *map(_anywhere, regexes)])}}
 
 
 def _anywhere(regex: str) -> str:
@@ -74,12 +70,12 @@ def _anywhere(regex: str) -> str:
 
 def _host(config: Mapping[str, Any]) -> dict[str, Any]:
     """Without the port; case does not count."""
-    values = [*map(wildcard, config.get("Values", ())), *map(_anywhere, config.get("RegexValues", ()))]
+    values = [*map(pattern_regex, config.get("Values", ())), *map(_anywhere, config.get("RegexValues", ()))]
     return _on(":authority", f"(?i){_any(values)}(?::[0-9]+)?")
 
 
 def _header(config: Mapping[str, Any]) -> dict[str, Any]:
-    values = [*map(wildcard, config.get("Values", ())), *map(_anywhere, config.get("RegexValues", ()))]
+    values = [*map(pattern_regex, config.get("Values", ())), *map(_anywhere, config.get("RegexValues", ()))]
     return _on(config["HttpHeaderName"].lower(), f"(?is){_any(values)}")
 
 
@@ -91,8 +87,8 @@ def _query(config: Mapping[str, Any]) -> dict[str, Any]:
     """Any of the pairs, anywhere in the query; a pair without a key is about any key's value."""
     pairs = []
     for pair in config["Values"]:
-        key = wildcard(pair["Key"], "[^&=]") if pair.get("Key") else "[^&=]*"
-        pairs.append(f"{key}={wildcard(pair['Value'], '[^&]')}")
+        key = pattern_regex(pair["Key"], "[^&=]", escapes=True) if pair.get("Key") else "[^&=]*"
+        pairs.append(f"{key}={pattern_regex(pair['Value'], '[^&]', escapes=True)}")
     return _on(":path", rf"(?is)[^?]*\?(?:[^&]*&)*{_any(pairs)}(?:&.*)?")
 
 

@@ -8,7 +8,6 @@ Called by node/balancer/checker.py with each check's outcome, and by services/ce
 successes and failures live with the checker: after a restart they begin anew, the state does not.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,15 +80,6 @@ def describe(outcome: Outcome) -> str:
             return "Health checks failed"
         case "":
             return ""
-
-
-def matches(matcher: str, code: int) -> bool:
-    """`200`, `200,204` or `200-299`."""
-    for part in matcher.split(","):
-        low, _, high = part.strip().partition("-")
-        if re.fullmatch("[0-9]+", low) and int(low) <= code <= int(high or low):
-            return True
-    return False
 
 
 def drained_at(target: Target, group: TargetGroup) -> float:

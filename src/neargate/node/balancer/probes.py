@@ -10,7 +10,8 @@ import ssl
 import httpx
 
 from neargate.model.balancer import HealthCheck, Target, TargetGroup
-from neargate.model.target_health import SUCCESS, Outcome, matches
+from neargate.model.balancer_rules import matches
+from neargate.model.target_health import SUCCESS, Outcome
 
 _AGENT = "ELB-HealthChecker/2.0"
 _LINE = 8192
