@@ -54,10 +54,10 @@ async def list_tasks(call: Call, params: Params) -> Result:
             return []
         if service:
             service_names.known(tx, service)
-        return _matching(tx, f"{arn}/{status}", params, service, page.after, page.limit + 1)
+        return _matching(tx, arn, status, params, service, page.after, page.limit + 1)
 
-    # These are in no index: all of the cluster's tasks may be looked through.
-    slow = service or params.get("family") or params.get("startedBy")
+    # These are in no index (a service's, once stopped): all of the cluster's tasks may be looked through.
+    slow = (service and status == "STOPPED") or params.get("family") or params.get("startedBy")
     look = call.store.scan if slow else call.store.read
     return page.listed("taskArns", await look(body))
 
@@ -71,20 +71,26 @@ def _check_filters(params: Params) -> None:
         raise names.invalid(f"{exclusive[0]} cannot be combined with {exclusive[1]}.")
 
 
-def _matching(tx: Tx, value: str, params: Params, service: str, after: str, limit: int) -> list[str]:
-    """ARNs, in order, of tasks of an index value that pass the filters."""
+def _matching(
+    tx: Tx, cluster: str, status: str, params: Params, service: str, after: str, limit: int
+) -> list[str]:
+    """ARNs, in order, of the cluster's tasks with a desired status that pass the filters."""
     family, by, kind = params.get("family"), params.get("startedBy"), params.get("launchType")
     if kind not in (None, "FARGATE"):
         return []
     if not (family or by or service):
-        return tx.ids(TASK, "desired", value, after=after, limit=limit)
+        return tx.ids(TASK, "desired", f"{cluster}/{status}", after=after, limit=limit)
+    index, value = "desired", f"{cluster}/{status}"
+    if service and status == "RUNNING":
+        index, value = "service", service
     found: list[str] = []
     while len(found) < limit:
-        chunk = tx.find(TASK, "desired", value, after=after, limit=_CHUNK)
+        chunk = tx.find(TASK, index, value, after=after, limit=_CHUNK)
         found += [
             task.arn
             for task in chunk
-            if (not family or task.family == family)
+            if task.desired_status == status
+            and (not family or task.family == family)
             and (not by or task.started_by == by)
             and (not service or task.service_arn == service)
         ]
