@@ -8,7 +8,7 @@ seconds, its AWS/ECS metrics are kept by the second instead: never both, as a pe
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from neargate.model.metric import Point, metric, point
+from neargate.model.metric import Metric, Point, metric, point, summary
 from neargate.model.metric_samples import MINUTE, ContainerSample, TaskSample
 from neargate.model.record import Scope
 from neargate.model.service import Service
@@ -87,36 +87,37 @@ _Measured = tuple[str, float, str]
 
 
 def _insights(subject: Subject, sample: TaskSample, at: float) -> Iterator[Point]:
+    """Each task and container by the service, or by the family of a task that is of none."""
     cluster = {"ClusterName": subject.cluster}
-    families: list[Dimensions] = [{**cluster, "TaskDefinitionFamily": subject.task.family}]
+    places: list[Dimensions] = [cluster, {**cluster, "TaskDefinitionFamily": subject.task.family}]
     if subject.service:
-        families.append({**cluster, "ServiceName": subject.service})
+        places.append({**cluster, "ServiceName": subject.service})
     measured = _of_task(subject.task, sample)
-    places: list[Dimensions] = [cluster, *families]
     if subject.insights == "enhanced":
-        task = {"TaskId": subject.task.id}
-        places += [{**family, **task} for family in families]
         measured += [
             ("TaskCpuUtilization", _cpu(subject, sample), "Percent"),
             ("TaskMemoryUtilization", _memory(subject, sample), "Percent"),
         ]
         for container in sample.containers:
-            own = {"ContainerName": container.name}
-            apart = [{**family, **part} for family in families for part in (own, {**task, **own})]
-            used = _of_container(subject, container, sample)
-            yield from _points(subject, at, [cluster, *families, *apart], used)
+            own = {**places[-1], "ContainerName": container.name}
+            apart: list[Dimensions] = [own, {**own, "TaskId": subject.task.id}]
+            yield from _points(subject, at, [*places, *apart], _of_container(subject, container, sample))
             if container.restarts is not None:
                 restarts = ("RestartCount", float(container.restarts), "Count")
                 yield from _points(subject, at, apart, [restarts])
+        places.append({**places[-1], "TaskId": subject.task.id})
     yield from _points(subject, at, places, measured)
 
 
 def _points(
     subject: Subject, at: float, places: Iterable[Dimensions], measured: Sequence[_Measured]
 ) -> Iterator[Point]:
-    for dimensions in places:
-        for name, value, unit in measured:
-            yield point(metric(subject.scope, INSIGHTS, name, dimensions), at, value, unit)
+    account, region = subject.task.account, subject.task.region
+    summaries = [(name, summary((value,)), unit) for name, value, unit in measured]
+    for place in places:
+        dimensions = tuple(sorted(place.items()))
+        for name, total, unit in summaries:
+            yield Point(Metric(account, region, INSIGHTS, name, dimensions), at, total, unit)
 
 
 def _of_task(task: Task, sample: TaskSample) -> list[_Measured]:

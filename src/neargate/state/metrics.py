@@ -8,8 +8,7 @@ lies in it.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from neargate.model.metric import Bucket, Listed, Metric, Pairs, Point, Query, Summary, merged
@@ -21,55 +20,52 @@ _ROW_BYTES = 96
 _SLICE = 5_000
 KEPT = ((1, 3 * 3600), (60, 15 * 86_400), (300, 63 * 86_400), (3600, 455 * 86_400))
 """Resolution of rows, and after how many seconds they go over into the next; the last are deleted."""
-_Key = tuple[Metric, int, int, str]
+_Place = tuple[int, int, str]
+"""Resolution, start and unit of a row."""
 
 
 def put(tx: Tx, points: Iterable[Point]) -> None:
     """Add points; those of the same metric, moment and unit are summed up."""
-    waiting: dict[_Key, list[Summary]] = {}
+    waiting: dict[Metric, dict[_Place, list[Summary]]] = {}
     for it in points:
         start = int(it.at // it.resolution) * it.resolution
-        waiting.setdefault((it.metric, it.resolution, start, it.unit), []).append(it.summary)
-    for owner, keys in groupby(sorted(waiting), key=lambda key: key[0]):
-        rows = [
-            (resolution, start, unit, total)
-            for (_, resolution, start, unit) in keys
-            if (total := merged(waiting[owner, resolution, start, unit])) is not None
-        ]
-        _add(tx, _series(tx, owner, max(start for _, start, _, _ in rows)), rows)
+        rows = waiting.setdefault(it.metric, {})
+        rows.setdefault((it.resolution, start, it.unit), []).append(it.summary)
+    for owner, rows in waiting.items():
+        series, known = _series(tx, owner)
+        grown = _add(tx, series, rows)
+        last = max(known, *(start for _, start, _ in rows))
+        if grown or last > known:
+            sql = "UPDATE metric SET bytes = bytes + ?, last_ts = ? WHERE series = ?"
+            tx.execute(sql, (grown, last, series))
 
 
-def _series(tx: Tx, owner: Metric, last: int) -> int:
-    """The metric's number, made at its first point; `last` is noted."""
+def _series(tx: Tx, owner: Metric) -> tuple[int, int]:
+    """The metric's number, made at its first point, and the time of its newest."""
     place = (owner.account, owner.region, owner.namespace, owner.name, _text(owner.dimensions))
-    found = tx.execute(
-        "SELECT series, last_ts FROM metric WHERE account = ? AND region = ? AND namespace = ?"
-        " AND name = ? AND dimensions = ?",
-        place,
-    )
+    found = tx.execute(f"SELECT series, last_ts FROM metric WHERE {_IS_METRIC}", place)
     if found:
-        series, known = found[0]
-        if known < last:
-            tx.execute("UPDATE metric SET last_ts = ? WHERE series = ?", (last, series))
-        return int(series)
+        return int(found[0][0]), int(found[0][1])
     number = tx.next("metric")
     tx.execute(
         "INSERT INTO metric (account, region, namespace, name, dimensions, series, last_ts, bytes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
-        (*place, number, last),
+        " VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
+        (*place, number),
     )
-    return number
+    return number, 0
 
 
-def _add(tx: Tx, series: int, rows: Iterable[tuple[int, int, str, Summary]]) -> None:
+def _add(tx: Tx, series: int, rows: Mapping[_Place, Sequence[Summary]]) -> int:
+    """Sum rows up with those that are there; by how many bytes they grew."""
     grown = 0
-    for resolution, start, unit, total in rows:
+    for (resolution, start, unit), summaries in rows.items():
         place = (series, resolution, start, unit)
         where = "series = ? AND resolution = ? AND ts = ? AND unit = ?"
         old = tx.execute(f"SELECT {_SUMMARY} FROM metric_point WHERE {where}", place)
         if old:
             grown -= _size(old[0][4])
-            total = _decode(old[0]).merged(total)
+        total = merged([*map(_decode, old), *summaries])
+        assert total is not None
         encoded = _encode(total)
         grown += _size(encoded[4])
         tx.execute(
@@ -79,10 +75,10 @@ def _add(tx: Tx, series: int, rows: Iterable[tuple[int, int, str, Summary]]) -> 
             " maximum = excluded.maximum, pairs = excluded.pairs",
             (*place, *encoded),
         )
-    if grown:
-        tx.execute("UPDATE metric SET bytes = bytes + ? WHERE series = ?", (grown, series))
+    return grown
 
 
+_IS_METRIC = "account = ? AND region = ? AND namespace = ? AND name = ? AND dimensions = ?"
 _SUMMARY = "count, total, minimum, maximum, pairs"
 _NONE, _ONE = b"", b"1"
 """Pairs that are not known; and those that say nothing that the minimum does not."""
@@ -161,11 +157,8 @@ def _buckets(tx: Tx, query: Query, *, by_unit: bool) -> Iterator[tuple[str, Buck
 
 
 def find(tx: Tx, owner: Metric) -> int | None:
-    rows = tx.execute(
-        "SELECT series FROM metric WHERE account = ? AND region = ? AND namespace = ? AND name = ?"
-        " AND dimensions = ?",
-        (owner.account, owner.region, owner.namespace, owner.name, _text(owner.dimensions)),
-    )
+    place = (owner.account, owner.region, owner.namespace, owner.name, _text(owner.dimensions))
+    rows = tx.execute(f"SELECT series FROM metric WHERE {_IS_METRIC}", place)
     return int(rows[0][0]) if rows else None
 
 
@@ -226,21 +219,18 @@ def roll_up(tx: Tx, series: int, now: int) -> bool:
 
 
 def _age(tx: Tx, series: int, resolution: int, coarser: int | None, rows: list[tuple[Any, ...]]) -> None:
+    grown = 0
     if coarser is not None:
-        grouped: dict[tuple[int, str], list[Summary]] = {}
+        grouped: dict[_Place, list[Summary]] = {}
         for ts, unit, *row in rows:
-            grouped.setdefault((ts // coarser * coarser, unit), []).append(_decode(row))
-        _add(
-            tx,
-            series,
-            [(coarser, ts, unit, total) for (ts, unit), s in grouped.items() if (total := merged(s))],
-        )
+            grouped.setdefault((coarser, ts // coarser * coarser, unit), []).append(_decode(row))
+        grown = _add(tx, series, grouped)
     tx.execute_many(
         "DELETE FROM metric_point WHERE series = ? AND resolution = ? AND ts = ? AND unit = ?",
         [(series, resolution, ts, unit) for ts, unit, *_ in rows],
     )
-    freed = sum(_size(row[-1]) for row in rows)
-    tx.execute("UPDATE metric SET bytes = bytes - ? WHERE series = ?", (freed, series))
+    grown -= sum(_size(row[-1]) for row in rows)
+    tx.execute("UPDATE metric SET bytes = bytes + ? WHERE series = ?", (grown, series))
 
 
 def drop_before(tx: Tx, series: int, cutoff: int) -> None:

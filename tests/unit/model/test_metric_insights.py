@@ -104,16 +104,22 @@ def test_enhanced_container_insights_tell_of_tasks_and_containers() -> None:
     points = of_sample(given, SAMPLE, 0.0, 60)
     task = {"TaskId": given.task.id}
     percent = {"TaskCpuUtilization": (50.0, "Percent"), "TaskMemoryUtilization": (25.0, "Percent")}
-    for place in ({**PLACES[1], **task}, {**PLACES[2], **task}):
-        assert shown(points, **place) == PLAIN | percent
+    assert shown(points, **PLACES[1], **task) == PLAIN | percent
     web = shown(points, **PLACES[1], **task, ContainerName="web")
     assert web["ContainerCpuUtilization"] == (75.0, "Percent")
     assert web["ContainerCpuReserved"] == (128.0, "None")
     assert web["ContainerMemoryUtilization"] == (pytest.approx(39.0625), "Percent")
     assert web["ContainerStorageWriteBytes"] == (20.0, "Bytes")
-    side = shown(points, **PLACES[2], ContainerName="side")
+    side = shown(points, **PLACES[1], ContainerName="side")
     assert side["ContainerMemoryReserved"] == (512.0, "Megabytes")
     assert side["RestartCount"] == (3.0, "Count")
+
+
+def test_enhanced_of_a_task_of_no_service() -> None:
+    given = subject("enhanced", service=False)
+    points = of_sample(given, SAMPLE, 0.0, 60)
+    assert shown(points, **PLACES[2], TaskId=given.task.id)["CpuUtilized"] == (128.0, "None")
+    assert "ContainerCpuUtilized" in shown(points, **PLACES[2], ContainerName="web")
 
 
 def test_no_metric_is_told_twice_of_one_sample() -> None:

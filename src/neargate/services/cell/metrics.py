@@ -26,16 +26,24 @@ class Samples:
     async def put_samples(self, node: str, end: float, seconds: int, samples: Sequence[TaskSample]) -> None:
         """See node/sampler.SampleCell."""
         try:
-            subjects = await self._house.store.scan(lambda tx: _subjects(tx, node, samples))
-            points: list[Point] = []
-            for sample in samples:
-                subject = subjects.get(sample.id)
-                if subject is not None:
-                    points += of_sample(subject, sample, end - seconds, seconds)
+            points = await self._house.store.scan(
+                lambda tx: _points(tx, node, end - seconds, seconds, samples)
+            )
             if points:
                 await self._house.metrics.write(lambda tx: metrics.put(tx, points))
         except StoreError as error:
             raise CellError(str(error)) from error
+
+
+def _points(tx: Tx, node: str, at: float, seconds: int, samples: Sequence[TaskSample]) -> list[Point]:
+    """On a thread: hundreds of tasks make tens of thousands of points."""
+    subjects = _subjects(tx, node, samples)
+    points: list[Point] = []
+    for sample in samples:
+        subject = subjects.get(sample.id)
+        if subject is not None:
+            points += of_sample(subject, sample, at, seconds)
+    return points
 
 
 def _subjects(tx: Tx, node: str, samples: Sequence[TaskSample]) -> Mapping[str, Subject]:
