@@ -18,6 +18,7 @@ from neargate.control.insights import Insights
 from neargate.control.parts import Parts
 from neargate.control.placement import Placement
 from neargate.control.retention import Retention
+from neargate.control.service_connect import ServiceConnect
 from neargate.control.services.loop import Services
 from neargate.control.tasks import Tasks
 
@@ -51,6 +52,7 @@ class Loops:
                 Alarms(parts),
                 Insights(parts),
                 Discovery(parts),
+                ServiceConnect(parts),
                 Autoscaling(parts),
                 ScaleToZero(parts),
             )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from neargate.model.balancer import Listener, ListenerRule, LoadBalancer, Target, TargetGroup
+from neargate.model.service_connect import ConnectEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,13 @@ class View:
     targets: Mapping[str, Target]
     """By model.balancer.target_id."""
     certificates: Mapping[str, KeyPair]
+    connect: Mapping[str, ConnectEndpoint] = field(default_factory=dict)
+    """Endpoints of Service Connect."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to carry."""
+        return not self.balancers and not self.connect
 
     def rules_of(self, listener: str) -> list[ListenerRule]:
         """In the order in which they are tried."""

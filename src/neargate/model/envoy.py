@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from neargate.model import envoy_clusters, envoy_listeners, envoy_routes, envoy_tls
+from neargate.model import envoy_clusters, envoy_connect, envoy_listeners, envoy_routes, envoy_tls
 from neargate.model.balancer import Listener, ListenerRule, Target, TargetGroup
 from neargate.model.balancing import View, path_of
 from neargate.model.envoy_conditions import needs_source
+from neargate.model.service_connect import ConnectEndpoint
 
 _TYPE = "type.googleapis.com/envoy."
 CLUSTER = _TYPE + "config.cluster.v3.Cluster"
@@ -59,10 +60,20 @@ class Translator:
             for arn in listener.certificates:
                 if pair := view.certificates.get(arn):
                     self._add(SECRET, arn, partial(envoy_tls.secret, arn, pair), pair)
+        for endpoint in view.connect.values():
+            self._connect(endpoint)
         found: Resources = {kind: {} for kind in (CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET)}
         for (kind, name), (_, resource) in self._made.items():
             found[kind][name] = resource
         return found
+
+    def _connect(self, endpoint: ConnectEndpoint) -> None:
+        name = envoy_connect.name(endpoint)
+        self._add(CLUSTER, name, partial(envoy_connect.cluster, endpoint), endpoint)
+        self._add(ENDPOINTS, name, partial(envoy_connect.endpoints, endpoint), endpoint)
+        self._add(LISTENER, name, partial(envoy_connect.listener, endpoint), endpoint)
+        if endpoint.protocol:
+            self._add(ROUTES, name, partial(envoy_connect.routes, endpoint), endpoint)
 
     def _add(self, kind: str, name: str, build: Callable[[], Resource], *records: object) -> None:
         kept = self._kept.get((kind, name))

@@ -152,6 +152,8 @@ class InterfaceSpec(Part, frozen=True, kw_only=True, omit_defaults=True):
     dns_name: str
     dns_servers: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+    """(address, name): more lines of /etc/hosts."""
 
 
 class Facts(Part, frozen=True, kw_only=True, omit_defaults=True):

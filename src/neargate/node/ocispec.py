@@ -218,6 +218,7 @@ def etc_files(task: SandboxSpec) -> dict[str, str]:
     resolv = ""
     if task.interface:
         hosts += f"{task.interface.address} {name} {name.partition('.')[0]}\n"
+        hosts += "".join(f"{address} {other}\n" for address, other in task.interface.hosts)
         domain = name.partition(".")[2]
         resolv = (f"search {domain}\n" if domain else "") + "".join(
             f"nameserver {server}\n" for server in task.interface.dns_servers

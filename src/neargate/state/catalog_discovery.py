@@ -2,6 +2,7 @@
 
 from neargate.model.discovery import DiscoveryService, Instance, Namespace, Operation, instance_key
 from neargate.model.record import Scope
+from neargate.model.service_connect import ConnectEndpoint, endpoint_key
 from neargate.state.catalog import minute
 from neargate.state.store import Kind
 
@@ -38,5 +39,11 @@ INSTANCE = Kind(
         "service": lambda r: r.service_id,
         "task": lambda r: r.task_arn or None,
     },
+)
+CONNECT_ENDPOINT = Kind(
+    "connect-endpoint",
+    ConnectEndpoint,
+    lambda r: endpoint_key(r.namespace_id, r.discovery_name),
+    {"namespace": lambda r: r.namespace_id, "service": lambda r: r.service_arn},
 )
 OPERATION = Kind("discovery-operation", Operation, lambda r: r.id, {"minute": lambda r: minute(r.at)})

@@ -68,13 +68,13 @@ class Balancing:
         raise AssertionError("unreachable")
 
     async def _carry_out(self, view: View) -> None:
-        if view.balancers and self._plane is None:
+        if not view.empty and self._plane is None:
             from neargate.node.balancer import (
                 plane,
             )  # gRPC and Envoy's messages: only where there is a balancer
 
             self._plane = await self._held.enter_async_context(plane.opened(self._settings))
-        if self._plane is not None and view.balancers:
+        if self._plane is not None and not view.empty:
             await self._plane.take(view)
         elif self._plane is not None or leftovers.any_of(self._settings):
             self._plane = None

@@ -35,6 +35,7 @@ class Plane:
     async def take(self, view: View) -> None:
         """Addresses come before their listeners, and go after them. Raise OSError, firewall.FirewallError."""
         wanted = {zone.address for balancer in view.balancers.values() for zone in balancer.zones}
+        wanted |= {endpoint.address for endpoint in view.connect.values()}
         before, self._addresses = self._addresses, wanted
         if before is None or wanted - before:
             await asyncio.to_thread(addresses.own, self._vpc_cidr, wanted | (before or set()))
@@ -56,7 +57,7 @@ class Plane:
 
 
 def _ports(view: View) -> list[tuple[str, str, int]]:
-    found = set()
+    found = {(endpoint.address, "tcp", endpoint.port) for endpoint in view.connect.values()}
     for listener in view.listeners.values():
         if balancer := view.balancers.get(listener.balancer_arn):
             for zone in balancer.zones:

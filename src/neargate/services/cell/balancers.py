@@ -26,6 +26,7 @@ from neargate.state.catalog_balancers import (
     TARGET,
     TARGET_GROUP,
 )
+from neargate.state.catalog_discovery import CONNECT_ENDPOINT
 from neargate.state.store import Kind, StoreError, Tx
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ _KINDS: dict[str, tuple[str, Kind[Any]]] = {
         ("groups", TARGET_GROUP),
         ("targets", TARGET),
         ("certificates", CERTIFICATE),
+        ("connect", CONNECT_ENDPOINT),
     )
 }
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from msgspec.structs import replace
+
 from neargate.kit.errors import ApiError
 from neargate.model import addresses, endpoints
 from neargate.model.assembly import sandbox_spec
 from neargate.model.sandbox import Assignment, SandboxSpec
 from neargate.model.task import Task
-from neargate.services.cell import volumes
+from neargate.services.cell import connect, volumes
 from neargate.state.catalog import ACCOUNT_SETTING, INTERFACE, SUBNET, TASK, TASK_DEFINITION
 from neargate.state.store import Store, Tx
 
@@ -109,6 +111,7 @@ class View:
         setting = tx.get(ACCOUNT_SETTING, f"{task.account}/{task.region}//defaultLogDriverMode")
         mode = setting.value if setting is not None else self._log_driver_mode
         eni = addresses.interface_spec(interface, subnet, self._resolvers())
+        eni = replace(eni, hosts=connect.hosts(tx, task))
         try:
             shared = volumes.shared(tx, task, definition, vpc_id=subnet.vpc_id, root=self._file_systems)
             spec = sandbox_spec(task, definition, eni, log_driver_mode=mode, shared_volumes=shared)

@@ -1,0 +1,119 @@
+"""An endpoint of Service Connect as Envoy's resources. Called by model/envoy.py.
+
+Round robin; what fails is tried again at another target, and a target that fails often rests for a while.
+"""
+
+from typing import Any
+
+from neargate.model import envoy_pages
+from neargate.model.envoy_clusters import ADS
+from neargate.model.service_connect import ConnectEndpoint
+
+_EXT = "type.googleapis.com/envoy.extensions."
+_CONNECT_SECONDS = 5
+_RETRIES = 2
+_RETRY_ON = "connect-failure,refused-stream,reset-before-request,gateway-error"
+_OUTLIER = {
+    "consecutive_5xx": 5,
+    "consecutive_gateway_failure": 5,
+    "interval": "10s",
+    "base_ejection_time": "30s",
+    "max_ejection_time": "300s",
+    "max_ejection_percent": 50,
+}
+_MANY = 1_000_000
+
+
+def name(endpoint: ConnectEndpoint) -> str:
+    """No target group and no listener of a balancer is called so."""
+    return f"connect/{endpoint.namespace_id}/{endpoint.discovery_name}"
+
+
+def cluster(endpoint: ConnectEndpoint) -> dict[str, Any]:
+    names = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    found: dict[str, Any] = {
+        "name": name(endpoint),
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": ADS},
+        "connect_timeout": f"{_CONNECT_SECONDS}s",
+        "lb_policy": "ROUND_ROBIN",
+        "outlier_detection": _OUTLIER,
+        "circuit_breakers": {"thresholds": [dict.fromkeys(names, _MANY)]},
+    }
+    if endpoint.protocol:
+        version = "http_protocol_options" if endpoint.protocol == "http" else "http2_protocol_options"
+        found["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _EXT + "upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {version: {}},
+            }
+        }
+    return found
+
+
+def endpoints(endpoint: ConnectEndpoint) -> dict[str, Any]:
+    known = [
+        {"endpoint": {"address": {"socket_address": {"address": t.address, "port_value": t.port}}}}
+        for t in endpoint.targets
+    ]
+    return {"cluster_name": name(endpoint), "endpoints": [{"lb_endpoints": known}] if known else []}
+
+
+def listener(endpoint: ConnectEndpoint) -> dict[str, Any]:
+    filters = [_http(endpoint) if endpoint.protocol else _tcp(endpoint)]
+    return {
+        "name": name(endpoint),
+        "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
+        "freebind": True,
+        "filter_chains": [{"filters": filters}],
+    }
+
+
+def _http(endpoint: ConnectEndpoint) -> dict[str, Any]:
+    idle = f"{endpoint.idle_seconds}s"
+    router = {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    typed = {
+        "@type": _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name(endpoint),
+        "rds": {"route_config_name": name(endpoint), "config_source": ADS},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "use_remote_address": True,
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.255.255.255", "prefix_len": 32}]},
+        "generate_request_id": False,
+        "server_name": envoy_pages.SERVER,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": idle,
+        "common_http_protocol_options": {"idle_timeout": idle},
+    }
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}
+
+
+def _tcp(endpoint: ConnectEndpoint) -> dict[str, Any]:
+    typed = {
+        "@type": _EXT + "filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": name(endpoint),
+        "cluster": name(endpoint),
+        "idle_timeout": f"{endpoint.idle_seconds}s",
+        "max_connect_attempts": 1 + _RETRIES,
+    }
+    return {"name": "envoy.filters.network.tcp_proxy", "typed_config": typed}
+
+
+def routes(endpoint: ConnectEndpoint) -> dict[str, Any]:
+    elsewhere = {
+        "name": "envoy.retry_host_predicates.previous_hosts",
+        "typed_config": {"@type": _EXT + "retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+    }
+    action = {
+        "cluster": name(endpoint),
+        "timeout": f"{endpoint.request_seconds}s",
+        "retry_policy": {
+            "retry_on": _RETRY_ON,
+            "num_retries": _RETRIES,
+            "retry_host_predicate": [elsewhere],
+            "host_selection_retry_max_attempts": 5,
+        },
+    }
+    host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}
+    return {"name": name(endpoint), "virtual_hosts": [host]}

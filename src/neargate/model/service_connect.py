@@ -1,0 +1,113 @@
+"""Service Connect: what a service offers to the others of its namespace, and who answers there. Pure.
+
+control/service_connect writes the records; services/cell hands them to the node's data plane, and their names
+to the tasks that may use them; model/envoy_connect makes Envoy's resources of them.
+"""
+
+import ipaddress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from neargate.model import addresses
+from neargate.model.discovery import HEALTHY, UNHEALTHY, bare_id
+from neargate.model.discovery_tasks import first_health
+from neargate.model.record import Record
+from neargate.model.service import Service
+from neargate.model.task import Part, Task, TaskDefinition
+
+HTTP_PROTOCOLS = ("http", "http2", "grpc")
+_IDLE_HTTP, _IDLE_TCP, _PER_REQUEST = 300, 3600, 15
+"""Seconds, as AWS has them."""
+
+
+class ConnectTarget(Part, frozen=True, kw_only=True, omit_defaults=True):
+    address: str
+    port: int
+    task_arn: str
+
+
+class ConnectEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One `services` entry of a serviceConnectConfiguration: a name and port that clients use, on an address
+    of its own."""
+
+    namespace_id: str
+    discovery_name: str
+    service_arn: str
+    port_name: str
+    dns_name: str
+    """What clients call it: the alias's, or `<discoveryName>.<namespace>`."""
+    port: int
+    protocol: str = ""
+    """http, http2, grpc; empty for TCP."""
+    idle_seconds: int = _IDLE_HTTP
+    """0: never."""
+    request_seconds: int = _PER_REQUEST
+    """0: no bound; of HTTP only."""
+    address: str = ""
+    targets: tuple[ConnectTarget, ...] = ()
+
+
+def endpoint_key(namespace_id: str, discovery_name: str) -> str:
+    return f"{namespace_id}/{discovery_name}"
+
+
+def namespace_of(body: Mapping[str, Any]) -> str:
+    """Id of the namespace whose names a service's tasks may use; empty without Service Connect."""
+    connect = body.get("serviceConnectConfiguration") or {}
+    return bare_id(connect["namespace"]) if connect.get("enabled") else ""
+
+
+def offered(service: Service, definition: TaskDefinition, namespace_name: str) -> Iterator[ConnectEndpoint]:
+    """What the service is to offer, without address and targets."""
+    connect = service.body.get("serviceConnectConfiguration") or {}
+    for item in connect.get("services") or ():
+        mapping = _mapping(definition, item["portName"])
+        if mapping is None:
+            continue
+        protocol = mapping.get("appProtocol") or ""
+        alias: Mapping[str, Any] = next(iter(item.get("clientAliases") or ()), {})
+        timeout = item.get("timeout") or {}
+        yield ConnectEndpoint(
+            account=service.account,
+            region=service.region,
+            namespace_id=namespace_of(service.body),
+            discovery_name=item["discoveryName"],
+            service_arn=service.arn,
+            port_name=item["portName"],
+            dns_name=alias.get("dnsName") or f"{item['discoveryName']}.{namespace_name}",
+            port=alias.get("port") or mapping["containerPort"],
+            protocol=protocol if protocol in HTTP_PROTOCOLS else "",
+            idle_seconds=timeout.get("idleTimeoutSeconds", _IDLE_HTTP if protocol else _IDLE_TCP),
+            request_seconds=timeout.get("perRequestTimeoutSeconds", _PER_REQUEST),
+        )
+
+
+def _mapping(definition: TaskDefinition, port_name: str) -> Mapping[str, Any] | None:
+    containers = definition.body["containerDefinitions"]
+    mappings = [m for container in containers for m in container.get("portMappings") or ()]
+    return next((m for m in mappings if m.get("name") == port_name and "containerPort" in m), None)
+
+
+def targets(
+    endpoint: ConnectEndpoint, tasks: Iterable[Task], definitions: Mapping[str, TaskDefinition]
+) -> tuple[ConnectTarget, ...]:
+    """Who answers: tasks that run and are well; where none is well, all that run."""
+    found: list[tuple[bool, ConnectTarget]] = []
+    for task in sorted(tasks, key=lambda task: task.arn):
+        definition = definitions.get(task.definition_arn)
+        mapping = _mapping(definition, endpoint.port_name) if definition is not None else None
+        if mapping is None or not task.private_ip:
+            continue
+        if task.last_status == "RUNNING" and task.desired_status == "RUNNING":
+            health = task.health if task.health in (HEALTHY, UNHEALTHY) else first_health(definition)
+            target = ConnectTarget(address=task.private_ip, port=mapping["containerPort"], task_arn=task.arn)
+            found.append((health == HEALTHY, target))
+    return tuple(target for well, target in found if well) or tuple(target for _, target in found)
+
+
+def free_address(vpc_cidr: str, taken: Collection[str]) -> str | None:
+    """Of the last part of the VPC, which has no subnet; None if all are taken."""
+    network = ipaddress.IPv4Network(vpc_cidr)
+    prefix = ipaddress.IPv4Network(addresses.default_subnets(vpc_cidr)[0]).prefixlen
+    *_, last = network.subnets(new_prefix=prefix)
+    return next((str(address) for address in last.hosts() if str(address) not in taken), None)
