@@ -13,45 +13,54 @@ import socket
 import struct
 import sys
 
-NAME = os.environ.get("NAME") or socket.gethostname()
-counted = 0
 
+class WebTarget:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.counted = 0
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            lines = head.split("\r\n")
-            headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines[1:] if line)}
-            length = int(headers.get("content-length", 0))
-            body = await reader.readexactly(length) if length else b""
-            if headers.get("upgrade", "").lower() == "websocket":
-                await websocket(reader, writer, headers["sec-websocket-key"])
-                return
-            status, answer = await respond(lines[0], head, body)
-            rest = f"Server: web-target\r\nContent-Length: {len(answer)}\r\nX-Name: {NAME}\r\n\r\n"
-            writer.write(f"HTTP/1.1 {status} Said\r\n{rest}".encode() + answer)
-            if headers.get("connection", "").lower() == "close":
-                return
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return
-    finally:
-        writer.close()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self._answer(reader, writer):
+                continue
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
 
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request; whether there may be another."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        lines = head.split("\r\n")
+        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines[1:] if line)}
+        length = int(headers.get("content-length", 0))
+        body = await reader.readexactly(length) if length else b""
+        if headers.get("upgrade", "").lower() == "websocket":
+            await websocket(reader, writer, headers["sec-websocket-key"])
+            return False
+        status, answer = await self._respond(lines[0], head, body)
+        if not status:
+            return False
+        rest = f"Server: web-target\r\nContent-Length: {len(answer)}\r\nX-Name: {self.name}\r\n\r\n"
+        writer.write(f"HTTP/1.1 {status} Said\r\n{rest}".encode() + answer)
+        return headers.get("connection", "").lower() != "close"
 
-async def respond(line: str, head: str, body: bytes) -> tuple[int, bytes]:
-    global counted
-    path, _, query = line.split(" ")[1].partition("?")
-    if path == "/slow":
-        await asyncio.sleep(float(query))
-    if path == "/count":
-        counted += 1
-        return 200, str(counted).encode()
-    if path == "/echo":
-        return 200, head.encode() + body
-    if path == "/status":
-        return int(query), b""
-    return 200, f"hello from {NAME}".encode()
+    async def _respond(self, line: str, head: str, body: bytes) -> tuple[int, bytes]:
+        """Status 0: break off."""
+        path, _, query = line.split(" ")[1].partition("?")
+        if path == "/slow":
+            await asyncio.sleep(float(query))
+        if path == "/count":
+            self.counted += 1
+            return 200, str(self.counted).encode()
+        if path == "/break":
+            self.counted += 1
+            return 0, b""
+        if path == "/echo":
+            return 200, head.encode() + body
+        if path == "/status":
+            return int(query), b""
+        return 200, f"hello from {self.name}".encode()
 
 
 async def websocket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
@@ -71,9 +80,9 @@ async def websocket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 async def main() -> None:
+    target = WebTarget(os.environ.get("NAME") or socket.gethostname())
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 80
-    server = await asyncio.start_server(serve, "0.0.0.0", port, backlog=1024)
-    async with server:
+    async with await asyncio.start_server(target.serve, "0.0.0.0", port, backlog=1024) as server:
         await server.serve_forever()
 
 

