@@ -6,6 +6,7 @@ Called by service_deployments.py.
 from collections.abc import Iterable
 from typing import Any, Final
 
+from neargate.model.deployments.shift import tested
 from neargate.model.service import Deployment, Service, ServiceDeployment
 from neargate.services.ecs.service_render import counts
 from neargate.state.store import Tx
@@ -16,16 +17,6 @@ _MOMENTS: Final = (
     ("startedAt", "started_at"),
     ("finishedAt", "finished_at"),
     ("stoppedAt", "stopped_at"),
-)
-# Stages in which the target already has the test traffic.
-_TESTED: Final = (
-    "TEST_TRAFFIC_SHIFT",
-    "POST_TEST_TRAFFIC_SHIFT",
-    "PRE_PRODUCTION_TRAFFIC_SHIFT",
-    "PRODUCTION_TRAFFIC_SHIFT",
-    "POST_PRODUCTION_TRAFFIC_SHIFT",
-    "BAKE_TIME",
-    "CLEAN_UP",
 )
 # A stage of hooks only, which the API's list of lifecycle stages does not have.
 _SHOWN_AS: Final = {"PRE_PRODUCTION_TRAFFIC_SHIFT": "POST_TEST_TRAFFIC_SHIFT"}
@@ -108,8 +99,7 @@ def _sources(tx: Tx, record: ServiceDeployment, parts: tuple[Deployment, ...]) -
         part = by_revision.get(arn)
         summary = _revision(tx, record.service_arn, arn, part, part.desired if part is not None else 0)
         if record.strategy != "ROLLING" and place == 0:
-            tested = record.stage in _TESTED
-            summary["requestedTestTrafficWeight"] = 0.0 if tested else 100.0
+            summary["requestedTestTrafficWeight"] = 0.0 if tested(record) else 100.0
             summary["requestedProductionTrafficWeight"] = 100.0 - record.traffic
         shown.append(summary)
     return shown
@@ -121,7 +111,7 @@ def _target(tx: Tx, record: ServiceDeployment, parts: tuple[Deployment, ...], ow
     requested = owner.desired_count if primary and owner is not None else part.desired if part else 0
     shown = _revision(tx, record.service_arn, record.target_revision, part, requested)
     if record.strategy != "ROLLING":
-        shown["requestedTestTrafficWeight"] = 100.0 if record.stage in _TESTED else 0.0
+        shown["requestedTestTrafficWeight"] = 100.0 if tested(record) else 0.0
         shown["requestedProductionTrafficWeight"] = record.traffic
     return shown
 
