@@ -14,6 +14,8 @@ from neargate.model.metric_search import parse as parse_search
 from neargate.model.metric_values import Series, Value, evaluate, kind_of
 
 DEFAULT_PERIOD = 300
+MOST_POINTS = 500_000
+"""In all that the queries of one request give, shown or not."""
 
 
 class Source(Protocol):
@@ -82,6 +84,7 @@ class _Evaluation:
         self._queries = {q.id: q for q in queries}
         self._source = source
         self._values: dict[str, Value] = {}
+        self._points = 0
 
     def result(self, query: DataQuery) -> list[Series]:
         value = self.value(query.id)
@@ -96,7 +99,12 @@ class _Evaluation:
     def value(self, id: str) -> Value:
         """Each query is evaluated once."""
         if id not in self._values:
-            self._values[id] = self._evaluated(self._queries[id])
+            value = self._evaluated(self._queries[id])
+            series = value if isinstance(value, list) else [value] if isinstance(value, Series) else []
+            self._points += sum(len(one.points) for one in series)
+            if self._points > MOST_POINTS:
+                raise QueryError(id, f"The request gives more than {MOST_POINTS} data points")
+            self._values[id] = value
         return self._values[id]
 
     def _evaluated(self, query: DataQuery) -> Value:

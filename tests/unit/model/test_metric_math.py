@@ -171,6 +171,14 @@ def test_circles_over_several_queries_are_found() -> None:
     check([*ladder, *ends])
 
 
+def test_a_request_gives_no_more_points_than_can_be_held() -> None:
+    queries = [DataQuery(id=f"e{i}", expression="TIME_SERIES(1)", period=1) for i in range(10)]
+    wide = Given({}, end=START + 100_000)
+    assert sum(len(series[0].points) for series in run(queries[:5], wide).values()) == 500_000
+    with pytest.raises(MathError, match="more than 500000 data points"):
+        run(queries, wide)
+
+
 def test_alarms_do_not_search() -> None:
     query = DataQuery(id="e", expression="SUM(SEARCH('{N} m', 'Sum', 60))")
     check([query])
