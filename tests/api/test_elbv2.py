@@ -37,6 +37,7 @@ def test_a_balancer_from_birth_to_death(lb: Balancing) -> None:
     assert shown["Scheme"] == "internet-facing" and shown["IpAddressType"] == "ipv4"
     held = lb.interfaces(f"ELB {arn.partition(':loadbalancer/')[2]}")
     assert {i["SubnetId"] for i in held} == set(lb.subnets) and len(held) == len(lb.subnets)
+    assert {i["RequesterId"] for i in held} == {"amazon-elb"}
     lb.client.delete_load_balancer(LoadBalancerArn=arn)
     lb.client.get_waiter("load_balancers_deleted").wait(LoadBalancerArns=[arn])
     assert lb.interfaces("ELB *") == []
@@ -260,6 +261,11 @@ def test_policies_and_limits(lb: Balancing) -> None:
     limits = {limit["Name"]: limit["Max"] for limit in lb.client.describe_account_limits()["Limits"]}
     assert limits["application-load-balancers"] == "50" and limits["target-groups"] == "3000"
     assert len(lb.client.describe_account_limits(PageSize=3)["Limits"]) == 3
+
+
+def test_no_capacity_is_reserved(lb: Balancing) -> None:
+    answer = lb.client.describe_capacity_reservation(LoadBalancerArn=lb.balancer())
+    assert "MinimumLoadBalancerCapacity" not in answer and answer["CapacityReservationState"] == []
 
 
 def test_what_is_not_built_says_so(lb: Balancing) -> None:

@@ -122,7 +122,7 @@ def _host(field: str, config: Mapping[str, Any]) -> dict[str, Any]:
     made = _texts(field, config, lambda text: _HOST.fullmatch(text) is not None, regexes=True)
     for text in made.get("Values", ()):
         name, dot, last = text.rpartition(".")
-        if text != "*" and not (dot and name and _LAST_LABEL.fullmatch(last)):
+        if not (dot and name and _LAST_LABEL.fullmatch(last)):
             raise invalid(
                 f"Condition value '{text}' must contain a '.', and only alphabetical characters and wildcards"
                 " after the last one"

@@ -1,6 +1,6 @@
-"""Network interfaces: one for each task that holds an address. Called by gateway/dispatch.
+"""Network interfaces: of tasks, load balancers, mount targets. Called by gateway/dispatch.
 
-Made by control/placement; those whose task has stopped are not shown.
+Made by control/placement, services/elbv2 and services/efs; those whose task has stopped are not shown.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,8 @@ from neargate.services.ec2.listing import Json, Listing, Named, check_dry_run, s
 from neargate.state.catalog import INTERFACE, SECURITY_GROUP, SUBNET
 from neargate.state.store import Tx
 
-REQUESTER: Final = "amazon-ecs"
+_TASKS: Final = "amazon-ecs"
+_BALANCERS: Final = "amazon-elb"
 _NO_INTERFACE: Final = Named(
     "NetworkInterfaceId", "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{}' does not exist"
 )
@@ -106,13 +107,17 @@ def _shown(interface: Interface, subnet: Subnet, groups: Mapping[str, str]) -> J
         "PrivateDnsName": dns_name,
         "PrivateIpAddress": interface.address,
         "PrivateIpAddresses": [address],
-        "RequesterId": REQUESTER,
+        "RequesterId": _BALANCERS if _is_a_balancers(interface) else _TASKS,
         "RequesterManaged": True,
         "SourceDestCheck": True,
         "SubnetId": interface.subnet_id,
         "TagSet": tag_list(interface.tags),
         "VpcId": interface.vpc_id,
     }
+
+
+def _is_a_balancers(interface: Interface) -> bool:
+    return interface.description.startswith("ELB ")
 
 
 def _attachment(interface: Interface) -> Json:
@@ -122,7 +127,7 @@ def _attachment(interface: Interface) -> Json:
         "AttachTime": interface.created_at,
         "DeleteOnTermination": False,
         "DeviceIndex": 1,
-        "InstanceOwnerId": interface.account,
+        "InstanceOwnerId": _BALANCERS if _is_a_balancers(interface) else interface.account,
         "NetworkCardIndex": 0,
         "Status": "attached",
     }

@@ -42,3 +42,10 @@ async def describe_ssl_policies(call: Call, params: Params) -> Result:
             raise ApiError("SSLPolicyNotFound", f"SSL policy '{names.clean(name)}' not found")
     found = [] if kind == "gateway" else list(given or POLICIES)
     return names.page(params, "SslPolicies", found, lambda name: name, lambda name: POLICIES[name].shown())
+
+
+async def describe_capacity_reservation(call: Call, params: Params) -> Result:
+    """None can be made here, and none is needed: what a client that asks for all settings is told."""
+    arn = params["LoadBalancerArn"]
+    await call.store.read(lambda tx: names.need_balancer(tx, call.scope, arn))
+    return {"CapacityReservationState": []}
