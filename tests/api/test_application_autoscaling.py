@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from neargate.model.alarm import Alarm
 from neargate.model.balancer import TargetGroup
 from neargate.model.record import Scope
 from neargate.model.service import Service
+from neargate.state.catalog import TASK
 from neargate.state.catalog_alarms import ALARM
 from neargate.state.catalog_balancers import TARGET_GROUP
 from neargate.state.catalog_services import SERVICE
+from neargate.state.store import Tx
 from tests.support.door import Door
+from tests.support.ecs import container, definition
 
 RESOURCE = "service/web/api"
 PLACE = {
@@ -512,3 +516,52 @@ def test_tags(scaling: Any) -> None:
     other = arn[:-4] + "0000"
     refused("ResourceNotFoundException", scaling.list_tags_for_resource, ResourceARN=other)
     assert scaling.list_tags_for_resource(ResourceARN=arn)["Tags"] == {"team": "a", "y": ""}
+
+
+def test_a_request_wakes_a_service_that_sleeps(door: Door) -> None:
+    """What the data plane does when a request finds no target, and what becomes of it."""
+    ecs, elb, ec2 = (door.client(name) for name in ("ecs", "elbv2", "ec2"))
+    network = ec2.describe_subnets()["Subnets"]
+    subnets = [subnet["SubnetId"] for subnet in network]
+    made = elb.create_target_group(
+        Name="zero", Protocol="HTTP", Port=80, VpcId=network[0]["VpcId"], TargetType="ip"
+    )
+    group = made["TargetGroups"][0]["TargetGroupArn"]
+    values = {"neargate.scale_to_zero.enabled": "true", "neargate.scale_to_zero.idle_seconds": "3600"}
+    attributes = [{"Key": key, "Value": value} for key, value in values.items()]
+    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=attributes)
+    shown = elb.describe_target_group_attributes(TargetGroupArn=group)["Attributes"]
+    assert {it["Key"]: it["Value"] for it in shown}.items() >= values.items()
+    balancer = elb.create_load_balancer(Name="zero", Subnets=subnets)["LoadBalancers"][0]["LoadBalancerArn"]
+    action = {"Type": "forward", "TargetGroupArn": group}
+    elb.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[action])
+    ecs.create_cluster(clusterName="web")
+    ecs.register_task_definition(**definition(container("app", portMappings=[{"containerPort": 80}])))
+    ecs.create_service(
+        cluster="web",
+        serviceName="api",
+        taskDefinition="web",
+        desiredCount=0,
+        launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": subnets}},
+        loadBalancers=[{"targetGroupArn": group, "containerName": "app", "containerPort": 80}],
+    )
+    store = door.daemon.house.store
+
+    def wake(tx: Tx) -> None:
+        found = tx.get(TARGET_GROUP, group)
+        assert found is not None
+        tx.put(TARGET_GROUP, replace(found, woken_at=door.daemon.house.clock.now()))
+
+    door.call(store.write(wake))
+
+    async def a_task_runs() -> None:
+        head = store.head()
+        while not await store.read(lambda tx: [t for t in tx.all(TASK) if t.last_status == "RUNNING"]):
+            head = await store.wait(head)
+
+    door.call(a_task_runs())
+    service = ecs.describe_services(cluster="web", services=["api"])["services"][0]
+    assert service["desiredCount"] == 1
+    assert any(f"a request waited at target group {group}" in it["message"] for it in service["events"])
+    ecs.delete_service(cluster="web", service="api", force=True)
