@@ -72,7 +72,7 @@ def _of_maths(tx: Tx, alarm: Alarm, start: int, end: int) -> dict[int, Datum]:
     """Expressions were checked when the alarm was put; what still cannot be evaluated has no data."""
     source = StoredSource(tx, Scope(alarm.account, alarm.region), start, end)
     try:
-        (found,) = metric_queries.run(alarm.metrics, source).values()
+        found = [series for given in metric_queries.run(alarm.metrics, source).values() for series in given]
     except MathError:
         return {}
     return {at: Datum(at, value) for at, value in found[0].points.items()} if found else {}

@@ -23,9 +23,11 @@ from neargate.model.alarm import (
     MetricStat,
     alarm_arn,
 )
+from neargate.model.event import Rule, Target
 from neargate.model.metric import metric, point
 from neargate.state import alarm_states, catalog_alarms, metrics
 from neargate.state.catalog_alarms import ALARM_HISTORY
+from neargate.state.catalog_events import EVENT_DELIVERY, EVENT_RULE
 from tests.unit.control.house import SCOPE, Parts, house
 
 CPU = metric(SCOPE, "AWS/ECS", "CPUUtilization", {"ServiceName": "web", "ClusterName": "c"})
@@ -208,6 +210,36 @@ async def test_composite_alarms_follow_at_once_one_above_the_other(tmp_path: Pat
         either = await room.get("either")
         assert either.reason.startswith(f"{alarm_arn(SCOPE, 'high')} transitioned to ALARM at ")
         assert json.loads(either.reason_data)["triggeringAlarms"][0]["state"]["value"] == ALARM
+
+
+async def test_a_change_is_an_event_for_whom_it_matches(tmp_path: Path) -> None:
+    rule = Rule(
+        account=SCOPE.account,
+        region=SCOPE.region,
+        arn=SCOPE.arn("events", "rule/alarms"),
+        name="alarms",
+        bus="default",
+        pattern=json.dumps({"source": ["aws.cloudwatch"], "detail": {"state": {"value": ["ALARM"]}}}),
+        targets=(Target(id="t", arn=SCOPE.arn("sqs", "q")),),
+    )
+    async with opened(tmp_path) as room:
+        await room.parts.store.write(lambda tx: tx.put(EVENT_RULE, rule))
+        await room.put(make(description="hot"), composite("both", "ALARM(high)"))
+        await room.measure(80.0, room.minute)
+        await room.look()
+        await room.measure(20.0, room.minute)
+        await room.look()
+        sent = await room.parts.store.read(lambda tx: tx.all(EVENT_DELIVERY))
+    high, both = sorted(
+        (it.event for it in sent), key=lambda event: event["detail"]["alarmName"], reverse=True
+    )
+    assert high["detail-type"] == "CloudWatch Alarm State Change"
+    assert high["resources"] == [alarm_arn(SCOPE, "high")]
+    assert high["detail"]["previousState"]["value"] == INSUFFICIENT_DATA
+    assert high["detail"]["configuration"]["description"] == "hot"
+    (watched,) = high["detail"]["configuration"]["metrics"]
+    assert watched["metricStat"]["metric"]["dimensions"] == {"ServiceName": "web", "ClusterName": "c"}
+    assert both["detail"]["configuration"] == {"alarmRule": "ALARM(high)"}
 
 
 async def test_composite_alarms_in_a_circle_end(tmp_path: Path) -> None:
