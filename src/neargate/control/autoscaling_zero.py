@@ -26,6 +26,7 @@ from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Change, Tx
 
 log = logging.getLogger(__name__)
+_AFTER_ERROR = 30.0
 
 
 class ScaleToZero:
@@ -78,11 +79,18 @@ class ScaleToZero:
 
     async def work(self, services: set[str]) -> None:
         for arn in sorted(services):
-            now = self._parts.clock.now()
-            decision = await self._parts.store.read(partial(look, arn=arn, now=now))
-            self._due.remind(arn, decision.at if isinstance(decision, Later) else None)
-            if isinstance(decision, Wake | Sleep):
-                await self._parts.store.write(partial(apply, arn=arn, ids=self._parts.ids, now=now))
+            try:
+                await self._look(arn)
+            except Exception:
+                log.exception("a service is looked at again later", extra={"service": arn})
+                self._due.remind(arn, self._parts.clock.now() + _AFTER_ERROR)
+
+    async def _look(self, arn: str) -> None:
+        now = self._parts.clock.now()
+        decision = await self._parts.store.read(partial(look, arn=arn, now=now))
+        self._due.remind(arn, decision.at if isinstance(decision, Later) else None)
+        if isinstance(decision, Wake | Sleep):
+            await self._parts.store.write(partial(apply, arn=arn, ids=self._parts.ids, now=now))
 
 
 def look(tx: Tx, arn: str, now: float) -> Wake | Sleep | Later | None:
