@@ -17,15 +17,16 @@ from neargate.control.autoscaling_plan import Plan, Snapshot, message, plan
 from neargate.control.parts import Parts, Watch
 from neargate.kit.ids import Ids
 from neargate.model.alarm import ALARM as ALARMING
-from neargate.model.alarm import Alarm
+from neargate.model.alarm import Alarm, alarm_arn
 from neargate.model.alarm_evaluation import interval_of
 from neargate.model.event_ecs import service_action
+from neargate.model.record import Scope
 from neargate.model.scaling import ScalingPolicy, target_id
 from neargate.model.scaling_decision import Alarmed
 from neargate.model.service import Service, ServiceEvent
 from neargate.state import outbox
 from neargate.state.catalog import TASK
-from neargate.state.catalog_alarms import ALARM
+from neargate.state.catalog_alarms import ALARM, note
 from neargate.state.catalog_scaling import (
     SCALABLE_TARGET,
     SCALING_ACTIVITY,
@@ -239,8 +240,26 @@ def apply(tx: Tx, snapshot: Snapshot, made: Plan, ids: Ids, now: float) -> None:
         tx.put(SCHEDULED_ACTION, action)
     for activity in made.activities:
         tx.put(SCALING_ACTIVITY, activity)
+    if made.acted is not None:
+        _note_action(tx, made.acted, now)
     if made.desired is not None and service is not None:
         set_desired(tx, service, made.desired, message(made), ids, now)
+
+
+def _note_action(tx: Tx, acted: Alarmed, now: float) -> None:
+    """The alarm's history says that its action was taken."""
+    arn = acted.policy.arn
+    alarm = tx.get(ALARM, alarm_arn(Scope(acted.policy.account, acted.policy.region), acted.alarm))
+    if alarm is None:
+        return
+    data = {
+        "actionState": "Succeeded",
+        "stateUpdateTimestamp": int(alarm.state_updated_at * 1000),
+        "notificationResource": arn,
+        "publishedMessage": None,
+        "error": None,
+    }
+    note(tx, alarm, now, "Action", f"Successfully executed action {arn}", data)
 
 
 def set_desired(tx: Tx, service: Service, desired: int, said: str, ids: Ids, now: float) -> None:

@@ -46,6 +46,8 @@ class Plan:
     desired: int | None = None
     """The service's new desired count, if it is to have another."""
     cause: str = ""
+    acted: Alarmed | None = None
+    """Whose alarm it is that scaled."""
     policies: list[ScalingPolicy] = field(default_factory=list)
     actions: list[ScheduledAction] = field(default_factory=list)
     activities: list[ScalingActivity] = field(default_factory=list)
@@ -117,6 +119,7 @@ def _follow_alarms(made: Plan, snapshot: Snapshot, service: Service, ids: Ids, n
     by = decision.alarmed
     cause = f"monitor alarm {by.alarm} in state ALARM triggered policy {by.policy.name}"
     if isinstance(decision, Scale):
+        made.acted = by
         made.policies.append(replace(by.policy, acted_at=now, not_scaled=""))
         made.target = replace(target, cooling=decision.cooling)
         _scale(made, decision.capacity, cause, ids, now)

@@ -30,7 +30,7 @@ from neargate.model.scaling_alarms import alarms_of
 from neargate.model.service import Deployment, Service
 from neargate.state import metrics
 from neargate.state.catalog import TASK
-from neargate.state.catalog_alarms import ALARM
+from neargate.state.catalog_alarms import ALARM, ALARM_HISTORY
 from neargate.state.catalog_balancers import TARGET_GROUP
 from neargate.state.catalog_scaling import SCALABLE_TARGET, SCALING_ACTIVITY, SCALING_POLICY, SCHEDULED_ACTION
 from neargate.state.catalog_services import SERVICE, SERVICE_EVENT
@@ -229,6 +229,9 @@ async def test_an_alarm_scales_out_and_says_so_in_aws_words(world: World) -> Non
     )
     [event] = await world.parts.store.read(lambda tx: tx.find(SERVICE_EVENT, "service", ARN))
     assert event.message == f"Message: {activity.message} Cause: {activity.cause}"
+    [done] = await world.parts.store.read(lambda tx: tx.all(ALARM_HISTORY))
+    assert (done.alarm_arn, done.type) == (policy.alarms[0], "Action")
+    assert done.summary == f"Successfully executed action {policy.arn}"
     assert await world.look() == 4
     await world.running(4)
     await world.service(steady_at=world.now)
