@@ -69,6 +69,17 @@ def clash(instance: str, vpc_cidr: str) -> str | None:
     return None
 
 
+def take(instance: str, vpc_cidr: str) -> str | None:
+    """Claim the range if nobody else holds any of it, else who does, as `clash` says it.
+
+    The claim comes first and is then looked at: of two daemons that start at once, both see each other.
+    """
+    claim(instance, vpc_cidr)
+    if taken := clash(instance, vpc_cidr):
+        release(instance, vpc_cidr)
+    return taken
+
+
 def claim(instance: str, vpc_cidr: str) -> None:
     _change(nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, instance, vpc_cidr)
 

@@ -85,17 +85,16 @@ class ShimDriver(abc.ABC):
         self.check_tools()
         if self.own_disks:
             disks.check_tools()
-        if taken := claims.clash(self._instance, self._vpc_cidr):
+        if taken := claims.take(self._instance, self._vpc_cidr):
             raise RangeTaken(
                 f"the VPC range {self._vpc_cidr} overlaps {taken}: choose another (NEARGATE_VPC_CIDR)"
             )
-        for name in ("shims", "trash"):
-            (self._root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        await self._zygote.start()
         try:
+            for name in ("shims", "trash"):
+                (self._root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            await self._zygote.start()
             await asyncio.to_thread(seccomp.bpf, ocispec.CAPABILITIES)
             machine.enable_forwarding()
-            claims.claim(self._instance, self._vpc_cidr)
             await firewall.install(self._instance, self._vpc_cidr)
             await self.choose()
         except (OSError, firewall.FirewallError) as error:
