@@ -241,3 +241,54 @@ def test_the_aws_cli(client: Client, aws: Callable[..., Any]) -> None:
     assert deployments[0]["serviceDeploymentArn"] == service["currentServiceDeployment"]
     aws("delete-service", "--service", "web")
     aws("wait", "services-inactive", "--services", "web")
+
+
+def baking(client: Client) -> str:
+    """A service on its way to another definition, at the bake time of an hour; the ARN of its deployment."""
+    shift = {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0}
+    client.create(deploymentConfiguration=shift)
+    client.wait("services_stable", "web")
+    eventually(
+        lambda: client.see()["deployments"][0]["rolloutState"] == "COMPLETED", "a first deployment", 60
+    )
+    second = client.register(family="web")
+    after = client.ecs.update_service(
+        service="web",
+        taskDefinition=second,
+        deploymentConfiguration={**shift, "bakeTimeInMinutes": 60},
+    )["service"]
+    arn: str = after["currentServiceDeployment"]
+    eventually(lambda: deployment(client, arn).get("lifecycleStage") == "BAKE_TIME", "the bake time", 60)
+    return arn
+
+
+def deployment(client: Client, arn: str) -> dict[str, Any]:
+    (found,) = client.ecs.describe_service_deployments(serviceDeploymentArns=[arn])["serviceDeployments"]
+    return dict(found)
+
+
+def test_a_deployment_that_is_stopped_goes_back(client: Client) -> None:
+    arn = baking(client)
+    shown = deployment(client, arn)
+    assert shown["status"] == "IN_PROGRESS"
+    assert shown["targetServiceRevision"]["requestedTaskCount"] == 2
+    (source,) = shown["sourceServiceRevisions"]
+    assert source["runningTaskCount"] == 2
+    client.ecs.stop_service_deployment(serviceDeploymentArn=arn)
+    eventually(lambda: deployment(client, arn)["status"] == "ROLLBACK_SUCCESSFUL", "the way back", 60)
+    shown = deployment(client, arn)
+    assert shown["rollback"]["serviceRevisionArn"] == source["arn"]
+    client.wait("services_stable", "web")
+    service = client.see()
+    assert service["taskDefinition"].endswith(":1")
+    assert {t["taskDefinitionArn"] for t in client.tasks()} == {service["taskDefinition"]}
+    with pytest.raises(ClientError, match="its status is ROLLBACK_SUCCESSFUL"):
+        client.ecs.stop_service_deployment(serviceDeploymentArn=arn)
+
+
+def test_a_deployment_that_is_aborted_stays_where_it_is(client: Client) -> None:
+    arn = baking(client)
+    client.ecs.stop_service_deployment(serviceDeploymentArn=arn, stopType="ABORT")
+    eventually(lambda: deployment(client, arn)["status"] == "STOPPED", "the end", 60)
+    assert "stoppedAt" in deployment(client, arn)
+    assert client.see()["deployments"][0]["rolloutState"] == "FAILED"
