@@ -1,5 +1,6 @@
 """From what a node tells of tasks to what a client reads; counts; what becomes of old points."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,8 @@ from neargate.model.service import Deployment, Service, TaskSet
 from neargate.model.task import Cluster
 from neargate.services.cell.metrics import Samples
 from neargate.services.cloudwatch.expiry import expire
-from neargate.state import metrics
-from neargate.state.catalog import CLUSTER, TASK
+from neargate.state import log_events, metrics
+from neargate.state.catalog import CLUSTER, LOG_GROUP, TASK
 from neargate.state.catalog_services import SERVICE, TASK_SET
 from neargate.state.sqlite import SqliteStore
 from tests.unit.control.house import SCOPE, Parts, add_tasks, house
@@ -78,6 +79,29 @@ async def test_samples_become_points_of_the_node_s_own_tasks(tmp_path: Path) -> 
         assert found == [(NOW, 2, 75.0)]
         used = await values(parts, "ECS/ContainerInsights", "CpuUtilized", ClusterName="c")
         assert used == [(NOW, 2, 192.0)]
+
+
+async def test_container_insights_write_a_log_of_their_own(tmp_path: Path) -> None:
+    async with house(tmp_path) as parts:
+        await cluster(parts, "enabled")
+        tasks = await add_tasks(parts, 2, service_arn=WEB, started_by="ecs-svc/1", node="n1")
+        await parts.store.write(lambda tx: tx.put(SERVICE, service()))
+        door = Samples(parts)  # type: ignore[arg-type]
+        for end in (NOW + 60, NOW + 120):
+            await door.put_samples("n1", end, MINUTE, [sample(task.id) for task in tasks])
+        await door.put_samples("n1", NOW + 140, STEP, [sample(task.id) for task in tasks])
+        (group,) = await parts.logs.read(lambda tx: tx.all(LOG_GROUP))
+        assert (group.name, group.retention_days) == ("/aws/ecs/containerinsights/c/performance", 1)
+        (stream,) = await parts.logs.read(lambda tx: log_events.streams_by_name(tx, group.number, limit=10))
+        found = await parts.logs.read(
+            lambda tx: list(log_events.read(tx, stream.number, log_events.START, log_events.END))
+        )
+    told = [json.loads(event.message) for event in found]
+    assert [event.timestamp for event in found] == [NOW * 1000] * 4 + [(NOW + 60) * 1000] * 4
+    assert [it["Type"] for it in told] == ["Task", "Container"] * 4
+    assert (told[0]["ServiceName"], told[0]["CpuUtilized"], told[0]["CpuReserved"]) == ("web", 64.0, 256.0)
+    assert ["ServiceName", "ClusterName"] in told[0]["CloudWatchMetrics"][0]["Dimensions"]
+    assert (told[1]["ContainerName"], told[1]["ContainerCpuUtilized"]) == ("web", 64.0)
 
 
 async def test_a_service_that_asks_for_20_seconds(tmp_path: Path) -> None:

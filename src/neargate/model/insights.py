@@ -82,7 +82,7 @@ def _memory(subject: Subject, sample: TaskSample) -> float:
 
 # -- Container Insights ------------------------------------------------------------------------------------
 
-_Measured = tuple[str, float, str]
+Measured = tuple[str, float, str]
 """Name, value, unit."""
 
 
@@ -92,7 +92,7 @@ def _insights(subject: Subject, sample: TaskSample, at: float) -> Iterator[Point
     places: list[Dimensions] = [cluster, {**cluster, "TaskDefinitionFamily": subject.task.family}]
     if subject.service:
         places.append({**cluster, "ServiceName": subject.service})
-    measured = _of_task(subject.task, sample)
+    measured = measured_of_task(subject.task, sample)
     if subject.insights == "enhanced":
         measured += [
             ("TaskCpuUtilization", _cpu(subject, sample), "Percent"),
@@ -101,7 +101,9 @@ def _insights(subject: Subject, sample: TaskSample, at: float) -> Iterator[Point
         for container in sample.containers:
             own = {**places[-1], "ContainerName": container.name}
             apart: list[Dimensions] = [own, {**own, "TaskId": subject.task.id}]
-            yield from _points(subject, at, [*places, *apart], _of_container(subject, container, sample))
+            yield from _points(
+                subject, at, [*places, *apart], measured_of_container(subject, container, sample)
+            )
             if container.restarts is not None:
                 restarts = ("RestartCount", float(container.restarts), "Count")
                 yield from _points(subject, at, apart, [restarts])
@@ -110,7 +112,7 @@ def _insights(subject: Subject, sample: TaskSample, at: float) -> Iterator[Point
 
 
 def _points(
-    subject: Subject, at: float, places: Iterable[Dimensions], measured: Sequence[_Measured]
+    subject: Subject, at: float, places: Iterable[Dimensions], measured: Sequence[Measured]
 ) -> Iterator[Point]:
     account, region = subject.task.account, subject.task.region
     summaries = [(name, summary((value,)), unit) for name, value, unit in measured]
@@ -120,8 +122,8 @@ def _points(
             yield Point(Metric(account, region, INSIGHTS, name, dimensions), at, total, unit)
 
 
-def _of_task(task: Task, sample: TaskSample) -> list[_Measured]:
-    measured: list[_Measured] = [
+def measured_of_task(task: Task, sample: TaskSample) -> list[Measured]:
+    measured: list[Measured] = [
         ("CpuUtilized", sum(c.cpu_units for c in sample.containers), "None"),
         ("CpuReserved", float(task.cpu), "None"),
         ("MemoryUtilized", sum(c.memory_mib for c in sample.containers), "Megabytes"),
@@ -137,7 +139,7 @@ def _of_task(task: Task, sample: TaskSample) -> list[_Measured]:
     return [*measured, ("RestartCount", float(sum(restarts)), "Count")] if restarts else measured
 
 
-def _of_container(subject: Subject, container: ContainerSample, sample: TaskSample) -> list[_Measured]:
+def measured_of_container(subject: Subject, container: ContainerSample, sample: TaskSample) -> list[Measured]:
     """What a container has reserved is its own limit; the task's where it has none."""
     record = next((c for c in subject.task.containers if c.name == container.name), None)
     cpu = float(record.cpu) if record is not None and float(record.cpu or 0) > 0 else float(subject.task.cpu)
@@ -156,7 +158,7 @@ def _of_container(subject: Subject, container: ContainerSample, sample: TaskSamp
     ]
 
 
-def _network(prefix: str, sample: TaskSample) -> list[_Measured]:
+def _network(prefix: str, sample: TaskSample) -> list[Measured]:
     """Containers of a task share its interface: each shows what all of them moved."""
     if sample.rx_rate is None or sample.tx_rate is None:
         return []

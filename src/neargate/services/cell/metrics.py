@@ -1,6 +1,7 @@
 """The door through which nodes' samples come in, to become points of AWS/ECS and ECS/ContainerInsights.
 
-Built by main and handed to node/sampler, whose SampleCell it fits by shape; model/insights makes the points.
+Built by main and handed to node/sampler, whose SampleCell it fits by shape; model/insights makes the points,
+model/performance the log events that Container Insights writes besides.
 What a node tells of another node's task is passed over.
 """
 
@@ -9,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from neargate.kit.errors import CellError
 from neargate.model.insights import SETTING, Subject, of_sample, resolutions
 from neargate.model.metric import Point
-from neargate.model.metric_samples import TaskSample
+from neargate.model.metric_samples import MINUTE, TaskSample
+from neargate.model.performance import Line, lines_of
 from neargate.model.service import Service
 from neargate.model.task import Cluster
 from neargate.services.call import House
+from neargate.services.cell import performance
 from neargate.state import metrics
 from neargate.state.catalog import CLUSTER, TASK
 from neargate.state.catalog_services import SERVICE
@@ -25,25 +28,32 @@ class Samples:
 
     async def put_samples(self, node: str, end: float, seconds: int, samples: Sequence[TaskSample]) -> None:
         """See node/sampler.SampleCell."""
+        at = end - seconds
         try:
-            points = await self._house.store.scan(
-                lambda tx: _points(tx, node, end - seconds, seconds, samples)
-            )
+            points, lines = await self._house.store.scan(lambda tx: _made(tx, node, at, seconds, samples))
             if points:
                 await self._house.metrics.write(lambda tx: metrics.put(tx, points))
+            if lines:
+                now = int(self._house.clock.now() * 1000)
+                await self._house.logs.write(lambda tx: performance.put(tx, node, int(at * 1000), now, lines))
         except StoreError as error:
             raise CellError(str(error)) from error
 
 
-def _points(tx: Tx, node: str, at: float, seconds: int, samples: Sequence[TaskSample]) -> list[Point]:
+def _made(
+    tx: Tx, node: str, at: float, seconds: int, samples: Sequence[TaskSample]
+) -> tuple[list[Point], list[Line]]:
     """On a thread: hundreds of tasks make tens of thousands of points."""
     subjects = _subjects(tx, node, samples)
     points: list[Point] = []
+    lines: list[Line] = []
     for sample in samples:
         subject = subjects.get(sample.id)
         if subject is not None:
             points += of_sample(subject, sample, at, seconds)
-    return points
+            if seconds == MINUTE:
+                lines += lines_of(subject, sample, at)
+    return points, lines
 
 
 def _subjects(tx: Tx, node: str, samples: Sequence[TaskSample]) -> Mapping[str, Subject]:
