@@ -127,8 +127,6 @@ async def describe_load_balancers(call: Call, params: Params) -> Result:
     arns, given = params.get("LoadBalancerArns"), params.get("Names")
     if arns and given:
         raise names.invalid("Load balancer names and load balancer ARNs cannot be specified at the same time")
-    if (arns or given) and (params.get("Marker") or params.get("PageSize")):
-        raise names.invalid("Marker and PageSize cannot be specified with names or ARNs")
 
     def body(tx: Tx) -> list[LoadBalancer]:
         if arns:

@@ -69,7 +69,7 @@ def check_arn(scope: Scope, kind: str, arn: str) -> str:
     """Raise ValidationError unless it is an ARN of that kind, of the caller's account and region."""
     prefix = scope.arn("elasticloadbalancing", "")
     if not arn.startswith(prefix) or not _RESOURCES[kind].fullmatch(arn.removeprefix(prefix)):
-        raise invalid(f"'{arn}' is not a valid {_LABELS[kind]} ARN")
+        raise invalid(f"'{clean(arn)}' is not a valid {_LABELS[kind]} ARN")
     return arn
 
 
@@ -102,7 +102,7 @@ def need_rule(tx: Tx, scope: Scope, arn: str) -> ListenerRule:
 
 
 def need_group(tx: Tx, scope: Scope, arn: str) -> TargetGroup:
-    message = f"Target group '{arn}' not found" if arn else "A target group ARN must be specified"
+    message = f"Target group '{arn}' not found"
     return _need(tx, scope, "targetgroup", TARGET_GROUP, arn, "TargetGroupNotFound", message)
 
 
