@@ -213,7 +213,12 @@ def test_a_target_tracking_policy_has_two_alarms(scaling: Any, door: Door) -> No
 def test_the_metrics_that_a_policy_may_track(scaling: Any, door: Door, scope: Scope) -> None:
     register(scaling)
     fast = {"PredefinedMetricType": "ECSServiceAverageMemoryUtilizationHighResolution"}
-    made = tracked(scaling, rule={"TargetValue": 50, "PredefinedMetricSpecification": fast})
+    rule = {"TargetValue": 50, "PredefinedMetricSpecification": fast}
+    with pytest.raises(ClientError, match="needs high-resolution metrics"):
+        tracked(scaling, rule=rule)
+    often = {"metricConfigurations": [{"metricNames": ["MemoryUtilization"], "resolutionSeconds": 20}]}
+    change_service(door, scope, monitoring=often)
+    made = tracked(scaling, rule=rule)
     high, low = (alarms(door)[alarm["AlarmName"]] for alarm in made["Alarms"])
     assert (high.metric_name, high.period, low.evaluation_periods) == ("MemoryUtilization", 20, 45)
     custom = {
@@ -269,6 +274,15 @@ def test_the_metrics_that_a_policy_may_track(scaling: Any, door: Door, scope: Sc
     scaling.deregister_scalable_target(**PLACE)
     assert alarms(door) == {}
     assert scaling.describe_scaling_policies(**ECS)["ScalingPolicies"] == []
+
+
+def change_service(door: Door, scope: Scope, **members: Any) -> None:
+    def body(tx: Tx) -> None:
+        service = tx.get(SERVICE, scope.arn("ecs", RESOURCE))
+        assert service is not None
+        tx.put(SERVICE, replace(service, body={**service.body, **members}))
+
+    door.call(door.daemon.house.store.write(body))
 
 
 def put_group(door: Door, scope: Scope, balancers: tuple[str, ...]) -> None:

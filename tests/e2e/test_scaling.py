@@ -1,5 +1,6 @@
 """Scaling for real: a service follows a metric by ten-second alarms, and Spot tasks get their notice."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ NAMESPACE = "E2E"
 class Worker:
     """A service of sleeping tasks whose load a test says by a metric: 100 is what one task can do."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, script: str, **service: Any) -> None:
         self.stack = stack
         self.scaling = stack.daemon.client("application-autoscaling")
         self.watch = stack.daemon.client("cloudwatch")
@@ -33,7 +34,7 @@ class Worker:
             cpu="256",
             memory="512",
             executionRoleArn="arn:aws:iam::000000000000:role/execution",
-            containerDefinitions=[stack.container("trap 'exit 0' TERM; sleep 3600 & wait")],
+            containerDefinitions=[stack.container(script)],
         )["taskDefinition"]["taskDefinitionArn"]
         stack.ecs.create_service(
             cluster="e2e",
@@ -42,6 +43,7 @@ class Worker:
             desiredCount=1,
             launchType="FARGATE",
             networkConfiguration={"awsvpcConfiguration": {"subnets": stack.subnets}},
+            **service,
         )
 
     def described(self) -> dict[str, Any]:
@@ -96,8 +98,20 @@ class Worker:
 
 @pytest.fixture
 def worker(stack: Stack) -> Iterator[Worker]:
-    worker = Worker(stack)
-    yield worker
+    """Its tasks sleep."""
+    with existing(stack, "trap 'exit 0' TERM; sleep 3600 & wait") as worker:
+        yield worker
+
+
+@contextlib.contextmanager
+def existing(stack: Stack, script: str, **service: Any) -> Iterator[Worker]:
+    try:
+        yield Worker(stack, script, **service)
+    finally:
+        ended(stack)
+
+
+def ended(stack: Stack) -> None:
     stack.ecs.delete_service(cluster="e2e", service="worker", force=True)
     stack.ecs.get_waiter("services_inactive").wait(
         cluster="e2e", services=["worker"], WaiterConfig={"Delay": 1, "MaxAttempts": 120}
@@ -122,6 +136,29 @@ def test_a_service_follows_its_load_out_and_in(worker: Worker) -> None:
     }
     said = [event["message"] for event in service["events"]]
     assert any(message.startswith("Message: Successfully set desired count to 3.") for message in said)
+
+
+def test_target_tracking_follows_what_tasks_really_use(stack: Stack) -> None:
+    often = {"metricConfigurations": [{"metricNames": ["CPUUtilization"], "resolutionSeconds": 20}]}
+    with existing(stack, "while :; do :; done", monitoring=often) as worker:
+        worker.scaling.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=2)
+        metric = {"PredefinedMetricType": "ECSServiceAverageCPUUtilizationHighResolution"}
+        made = worker.scaling.put_scaling_policy(
+            **TARGET,
+            PolicyName="cpu",
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration={
+                "TargetValue": 50.0,
+                "PredefinedMetricSpecification": metric,
+            },
+        )
+        eventually(lambda: worker.described()["runningCount"] == 2, "the busy service has grown", 240)
+        names = [alarm["AlarmName"] for alarm in made["Alarms"]]
+        high, low = worker.watch.describe_alarms(AlarmNames=names)["MetricAlarms"]
+        assert (high["StateValue"], low["StateValue"]) == ("ALARM", "OK")
+        [activity] = worker.activities()
+        assert activity["Cause"] == f"monitor alarm {names[0]} in state ALARM triggered policy cpu"
+        eventually(lambda: worker.activities()[0]["StatusCode"] == "Successful", "it is fulfilled", 120)
 
 
 def test_a_minimum_is_kept_and_a_schedule_changes_it(worker: Worker) -> None:

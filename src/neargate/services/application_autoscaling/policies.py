@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
 from neargate.model.alarm import Alarm
+from neargate.model.insights import resolutions
 from neargate.model.scaling import (
     ScalableTarget,
     ScalingPolicy,
@@ -17,7 +18,14 @@ from neargate.model.scaling import (
     part_id,
 )
 from neargate.model.scaling_alarms import alarms_of
-from neargate.model.scaling_policy import ALB_REQUESTS, invalid, read_label, read_steps, read_tracking
+from neargate.model.scaling_policy import (
+    ALB_REQUESTS,
+    PREDEFINED,
+    invalid,
+    read_label,
+    read_steps,
+    read_tracking,
+)
 from neargate.services.application_autoscaling import names
 from neargate.services.call import Call, Params, Result
 from neargate.state.catalog_alarms import ALARM
@@ -27,6 +35,7 @@ from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Tx
 
 _MOST = 50
+_MINUTE = 60
 _STEP, _TRACKING, _PREDICTIVE = "StepScaling", "TargetTrackingScaling", "PredictiveScaling"
 _MEMBERS = {
     _STEP: "StepScalingPolicyConfiguration",
@@ -46,8 +55,8 @@ async def put_scaling_policy(call: Call, params: Params) -> Result:
         if old is None and tx.count(SCALING_POLICY, "target", SCALABLE_TARGET.id(target)) >= _MOST:
             raise ApiError("LimitExceededException", f"A scalable target can have {_MOST} policies at most")
         rule, steps, tracking = _configuration(params, old)
-        if tracking is not None and tracking.predefined == ALB_REQUESTS:
-            _check_label(tx, target, tracking.resource_label)
+        if tracking is not None:
+            _check_metric(tx, target, tracking)
         policy = ScalingPolicy(
             account=call.scope.account,
             region=call.scope.region,
@@ -92,6 +101,19 @@ def _configuration(
     if kind == _STEP:
         return dict(rule), read_steps(rule), None
     return dict(rule), None, read_tracking(rule)
+
+
+def _check_metric(tx: Tx, target: ScalableTarget, tracking: Tracking) -> None:
+    """A predefined metric must be there."""
+    if tracking.predefined == ALB_REQUESTS:
+        _check_label(tx, target, tracking.resource_label)
+    elif tracking.predefined:
+        name, period = PREDEFINED[tracking.predefined]
+        if period < resolutions(tx.get(SERVICE, target.service_arn)).get(name, _MINUTE):
+            raise invalid(
+                f"{tracking.predefined} needs high-resolution metrics: set the service's monitoring of {name}"
+                f" to a resolution of {period} seconds"
+            )
 
 
 def _check_label(tx: Tx, target: ScalableTarget, label: str) -> None:
