@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from neargate.state.listeners import routing
 from tests.support.balancing import Balancing, refused
 from tests.support.door import Door
 
@@ -162,3 +163,17 @@ def test_a_listener_has_a_hundred_rules_at_most(lb: Balancing, listener: str) ->
         lb.rule(listener, priority)
     params = {"Conditions": [{"Field": "path-pattern", "Values": ["/b"]}], "Actions": FIXED}
     refused("TooManyRules", lb.client.create_rule, ListenerArn=listener, Priority=101, **params)
+
+
+def test_a_default_rules_arn_leads_to_its_listener(lb: Balancing, listener: str) -> None:
+    """As the ARN of a rule in a service's loadBalancers may."""
+    rule = lb.rule(listener, 1)
+    default = lb.client.describe_rules(ListenerArn=listener)["Rules"][-1]["RuleArn"]
+    store = lb.door.daemon.house.store
+
+    def led(arn: str) -> str | None:
+        found = lb.door.call(store.read(lambda tx: routing(tx, arn)))
+        return found.arn if found is not None else None
+
+    assert [led(arn) for arn in (rule, default, listener)] == [rule, listener, listener]
+    assert led(rule[:-16] + "0" * 16) is None and led("none") is None

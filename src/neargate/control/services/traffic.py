@@ -9,19 +9,19 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.control.services.draft import Weights
-from neargate.model.balancer import Listener, ListenerRule
+from neargate.model.balancer import ListenerRule
 from neargate.model.deployments.shift import weights_of
 from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, TARGET_GROUP
+from neargate.state.listeners import routing
 from neargate.state.store import Tx
 
 
 def shift(tx: Tx, weights: Weights) -> None:
     """Write the weights into the rule, or the listener, if it is still there."""
-    rule = tx.get(LISTENER_RULE, weights.rule_arn)
-    listener = tx.get(LISTENER, rule.listener_arn if rule is not None else weights.rule_arn)
-    if listener is None:
+    record = routing(tx, weights.rule_arn)
+    listener = tx.get(LISTENER, record.listener_arn) if isinstance(record, ListenerRule) else record
+    if record is None or listener is None:
         return
-    record: ListenerRule | Listener = rule if rule is not None else listener
     actions = tuple(_shifted(action, weights) for action in record.actions)
     if isinstance(record, ListenerRule):
         tx.put(LISTENER_RULE, replace(record, actions=actions))

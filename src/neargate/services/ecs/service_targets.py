@@ -9,7 +9,8 @@ from typing import Any
 from neargate.model.balancer import TargetGroup
 from neargate.model.record import Scope
 from neargate.services.ecs import names
-from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, TARGET_GROUP
+from neargate.state.catalog_balancers import TARGET_GROUP
+from neargate.state.listeners import routing
 from neargate.state.store import Tx
 
 _RULES = ("productionListenerRule", "testListenerRule")
@@ -50,6 +51,6 @@ def _check_group(arn: str, group: TargetGroup | None) -> None:
 
 def _check_rule(tx: Tx, scope: Scope, member: str, arn: str) -> None:
     """A rule of an Application Load Balancer, or a listener of a Network Load Balancer."""
-    found = tx.get(LISTENER_RULE, arn) or tx.get(LISTENER, arn)
+    found = routing(tx, arn)
     if found is None or (found.account, found.region) != (scope.account, scope.region):
         raise names.invalid(f"The {member} {arn[:300]} does not exist.")

@@ -11,14 +11,15 @@ from msgspec.structs import replace
 from neargate.kit.errors import ApiError
 from neargate.model import balancer_rules_actions, balancer_rules_conditions
 from neargate.model.balancer import Listener, ListenerRule
-from neargate.model.balancer_rules import default_rule_arn, listener_arn_of
+from neargate.model.balancer_rules import default_rule_arn
 from neargate.model.balancer_rules_actions import target_groups
 from neargate.model.balancer_rules_conditions import Condition, old_values
 from neargate.model.record import Scope
 from neargate.services.call import Call, Params, Result
 from neargate.services.elbv2 import links, names
 from neargate.services.elbv2.listeners import need_balancer_of, shown_actions
-from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE
+from neargate.state import listeners
+from neargate.state.catalog_balancers import LISTENER_RULE
 from neargate.state.store import Tx
 
 MOST: Final = 100
@@ -98,10 +99,8 @@ def _default(listener: Listener) -> dict[str, Any]:
 
 
 def listener_with_default(tx: Tx, scope: Scope, arn: str) -> Listener | None:
-    """The listener whose default rule this is, if it is one."""
-    names.check_arn(scope, "listener-rule", arn)
-    listener = tx.get(LISTENER, listener_arn_of(arn))
-    return listener if listener is not None and default_rule_arn(listener.arn) == arn else None
+    """The listener whose default rule this is, if it is one. Raise ValidationError."""
+    return listeners.with_default(tx, names.check_arn(scope, "listener-rule", arn))
 
 
 async def describe_rules(call: Call, params: Params) -> Result:
