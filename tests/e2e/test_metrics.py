@@ -114,6 +114,13 @@ def test_a_busy_service_is_measured_and_an_alarm_turns(stack: Stack) -> None:
         assert {"ContainerCpuUtilization", "ContainerMemoryUtilization"} <= of_container
         assert {"TaskCount", "ServiceCount"} <= names(cloudwatch, ClusterName="seen")
         assert names(cloudwatch, ClusterName="e2e") == set()
+        (group,) = stack.logs.describe_log_groups(logGroupNamePrefix="/aws/ecs/containerinsights/seen")[
+            "logGroups"
+        ]
+        told = stack.logs.filter_log_events(
+            logGroupName=group["logGroupName"], filterPattern='{ $.Type = "Task" && $.CpuUtilized > 100 }'
+        )
+        assert told["events"]
     finally:
         ecs.delete_service(cluster="seen", service="busy", force=True)
     history = cloudwatch.describe_alarm_history(AlarmName="busy", HistoryItemType="StateUpdate")

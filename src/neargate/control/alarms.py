@@ -134,7 +134,7 @@ class Alarms:
         last = _step(clock.now()) - _LONGEST_INTERVAL
         while True:
             until = _step(clock.now())
-            await self.round(last, until)
+            await self.round(min(last, until - STEP), until)  # the clock may have been put back
             last = until
             await clock.sleep(max(0.0, until + STEP + LAG - clock.now()))
 

@@ -43,7 +43,7 @@ class TaskSample(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A container's counters at a moment."""
+    """A container's counters at a moment. Two make a sample if the second is later."""
 
     at: float
     usage: Usage
@@ -54,7 +54,7 @@ def container_sample(
     name: str, before: Look, now: Look, memory: Sequence[int], restarts: int | None
 ) -> ContainerSample:
     """memory -- bytes, as seen at each look of the stretch."""
-    seconds = max(now.at - before.at, 1e-3)
+    seconds = now.at - before.at
     earlier = before.usage if before.restarts == now.restarts else _NOTHING
     return ContainerSample(
         name=name,
@@ -71,7 +71,7 @@ def network_rates(before: Look, now: Look) -> tuple[float, float] | None:
     old, new = before.usage.network, now.usage.network
     if new is None:
         return None
-    seconds = max(now.at - before.at, 1e-3)
+    seconds = now.at - before.at
     rx, tx = (old.rx_bytes, old.tx_bytes) if old is not None else (0, 0)
     return _grown(new.rx_bytes, rx) / seconds, _grown(new.tx_bytes, tx) / seconds
 

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _AT_ONCE = 8
 _PATIENCE = 5.0
+_SHORTEST = 1.0
+"""Seconds of which anything can be told: it has just started, is new here, or the clock was put back."""
 
 
 class SampleCell(Protocol):
@@ -163,7 +165,7 @@ def _task_sample(
     rates: tuple[float, float] | None = None
     for name, look in now.items():
         earlier = before.get(name)
-        if earlier is None or earlier is look:
+        if earlier is None or look.at - earlier.at < _SHORTEST:
             continue
         restarts = look.restarts if name in policies else None
         containers.append(container_sample(name, earlier, look, memory[name], restarts))

@@ -1,6 +1,7 @@
 """The loop that evaluates alarms, on a real store and virtual time."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from neargate.control import alarms
 from neargate.control.alarms import LAG, Alarms, due
+from neargate.kit.clock import ManualClock
 from neargate.model.alarm import (
     ALARM,
     COMPOSITE,
@@ -307,3 +309,27 @@ async def test_the_loop_runs_by_the_clock_and_takes_up_what_is_new(tmp_path: Pat
 def test_what_is_due(period: int, after: int, until: int, end: int | None) -> None:
     found = due([make(period=period), composite("c", "TRUE")], after, until)
     assert [when for _, when in found] == ([] if end is None else [end])
+
+
+class Jumping(ManualClock):
+    """As the system's: its sleeps go on whatever the time of day becomes."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0.005)
+
+
+async def test_a_clock_that_is_put_back_stops_no_evaluation(tmp_path: Path) -> None:
+    async with house(tmp_path) as parts:
+        clock = Jumping()
+        room = Room(dataclasses.replace(parts, clock=clock))
+        await room.put(make())
+        running = asyncio.create_task(room.loop.run())
+        async with asyncio.timeout(20):
+            await room.measure(20.0, room.minute - 60)
+            clock.advance(LAG)
+            await room.until("high", OK)
+            clock.advance(-3600)
+            while (await room.get()).state != ALARM:
+                await room.measure(80.0, room.minute - 60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

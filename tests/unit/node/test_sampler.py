@@ -156,3 +156,16 @@ async def test_side_cars_are_told_apart_and_share_the_network() -> None:
     ((_, (sample,)),) = await rig.look()
     assert [(c.name, c.cpu_units) for c in sample.containers] == [("main", 51.2), ("side", 102.4)]
     assert sample.rx_rate == 100.0
+
+
+async def test_a_clock_that_is_put_back_makes_no_wild_rates() -> None:
+    box = Box()
+    rig = Rig(Subject(spec(container()), box))
+    box.runs("main", START)
+    box.counts("main", 1.0)
+    await rig.look()
+    box.counts("main", 2.0)
+    assert await rig.look(-40) == []
+    box.counts("main", 7.0)
+    ((_, (sample,)),) = await rig.look()
+    assert sample.containers[0].cpu_units == 256.0
