@@ -148,7 +148,7 @@ class Maker:
             return self.random.random() < 0.5
         if shape.type_name in ("integer", "long"):
             return self.random.choice(NUMBERS)
-        if shape.type_name in ("float", "double"):
+        if shape.type_name in ("float", "double", "timestamp"):
             return float(self.random.choice(NUMBERS))
         least = shape.metadata.get("min", 0)
         return self.random.choice(getattr(shape, "enum", None) or [t for t in TEXTS if len(t) >= least])
