@@ -149,7 +149,8 @@ def _listener(port: int, routes: dict[str, Any]) -> dict[str, Any]:
 def _envoy(path: Path, resources: dict[str, Any]) -> Iterator[None]:
     path.write_text(json.dumps({"static_resources": resources}))
     command = [str(program()), "-c", str(path), "--concurrency", "2", "--disable-hot-restart", "-l", "error"]
-    process = subprocess.Popen(command)
+    # Of its own session, as ours is: the scheduler shares processors out between sessions.
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         time.sleep(1)
         assert process.poll() is None

@@ -5,6 +5,7 @@ tasks or a store. Needs root, as Envoy is started as another user.
 import asyncio
 import concurrent.futures
 import random
+import socket
 import subprocess
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -132,6 +133,12 @@ class Rig:
         made = WebTarget(name)
         server = self.do(asyncio.start_server(made.serve, "127.0.0.1", port))
         return made, server.sockets[0].getsockname()[1]
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
 
     def view(
         self,

@@ -22,7 +22,7 @@ STATEFUL = "envoy.filters.http.stateful_session"
 _UNREAD = "connect-failure,refused-stream,reset-before-request"
 # What only reads may be sent again also when the connection breaks before an answer has begun.
 _BROKEN = "connect-failure,refused-stream,reset"
-_SAFE = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
+_SAFE = {"name": ":method", "string_match": {"exact": "GET"}}
 _RETRIES = 3
 
 
