@@ -151,6 +151,8 @@ def test_it_always_ends_forward_only_or_goes_back(
         if given.stage:
             assert shift.RANK[after.stage] >= shift.RANK[given.stage]
         assert after.traffic >= given.traffic
+        if after.traffic > given.traffic or after.stage == "CLEAN_UP":
+            assert world.up
         if not shift.scaled_up(after):
             assert after.traffic == 0
         if shift.RANK[after.stage] > shift.RANK["PRODUCTION_TRAFFIC_SHIFT"]:

@@ -97,7 +97,8 @@ def check(draft: Draft) -> bool:
         return False
     given = _breaker(draft)
     threshold = breaker.threshold(draft.service.desired_count, given)
-    process = draft.process(process, breaker_failures=primary.failed_tasks, breaker_threshold=threshold)
+    if process.status != "ROLLBACK_IN_PROGRESS":  # what made it fail stays on record
+        process = draft.process(process, breaker_failures=primary.failed_tasks, breaker_threshold=threshold)
     if process.status == "STOP_REQUESTED":
         end(draft, process, _STOPPED, back=False)
     elif process.status == "ROLLBACK_REQUESTED":

@@ -88,9 +88,9 @@ def _step(process: ServiceDeployment, world: World, now: float) -> Step:
     if process.stage == "SCALE_UP" and not world.up:
         return Step(process)
     if process.stage == "PRODUCTION_TRAFFIC_SHIFT":
-        return _shifted(process, now)
+        return _shifted(process, world, now)
     if process.stage == "BAKE_TIME":
-        return _baked(process, now)
+        return _baked(process, world, now)
     return Step(process if process.stage == "CLEAN_UP" else _next(process, now))
 
 
@@ -138,23 +138,27 @@ def steps(strategy: str, configuration: Mapping[str, Any]) -> tuple[list[float],
     return [*(p for p in found if p < _ALL), _ALL], 60.0 * minutes
 
 
-def _shifted(process: ServiceDeployment, now: float) -> Step:
+def _shifted(process: ServiceDeployment, world: World, now: float) -> Step:
+    """No more traffic for a green that is not all there."""
     if process.bake_until is not None and now < process.bake_until:
         return Step(process, wake_at=process.bake_until)
     if process.traffic >= _ALL:
         return Step(_next(process, now))
+    if not world.up:
+        return Step(process)
     percents, pause = steps(process.strategy, process.configuration)
     percent = next(p for p in percents if p > process.traffic)
     return Step(replace(process, traffic=percent, bake_until=now + pause if percent < _ALL else None))
 
 
-def _baked(process: ServiceDeployment, now: float) -> Step:
+def _baked(process: ServiceDeployment, world: World, now: float) -> Step:
+    """Blue stays for as long as green is not all there."""
     if process.bake_until is None:
         minutes = process.configuration.get("bakeTimeInMinutes") or 0
         return Step(replace(process, bake_until=now + 60.0 * minutes))
     if now < process.bake_until:
         return Step(process, wake_at=process.bake_until)
-    return Step(_next(process, now))
+    return Step(_next(process, now) if world.up else process)
 
 
 def weights_of(percent: float) -> tuple[int, int]:
