@@ -14,7 +14,7 @@ from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, pages, service_names, service_render
 from neargate.services.ecs.service_render_deployments import brief, detail
 from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT, SERVICE_REVISION
-from neargate.state.store import Tx
+from neargate.state.store import Kind, R, Tx
 
 _MAX_DESCRIBED = 20
 _USUAL = 20
@@ -36,11 +36,8 @@ async def describe_service_deployments(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> Result:
         shown, failures = [], []
         for arn in arns:
-            process = tx.get(SERVICE_DEPLOYMENT, arn)
-            if process is None or (process.account, process.region) != (
-                call.scope.account,
-                call.scope.region,
-            ):
+            process = _own(tx, call, SERVICE_DEPLOYMENT, arn)
+            if process is None:
                 failures.append(names.missing(arn))
                 continue
             id = hook_id(process) if process.paused is not None else ""
@@ -48,6 +45,13 @@ async def describe_service_deployments(call: Call, params: Params) -> Result:
         return {"serviceDeployments": shown, "failures": failures}
 
     return await call.store.read(body)
+
+
+def _own(tx: Tx, call: Call, kind: Kind[R], arn: str) -> R | None:
+    """The record, unless it is another account's or region's."""
+    found = tx.get(kind, arn)
+    mine = found is not None and (found.account, found.region) == (call.scope.account, call.scope.region)
+    return found if mine else None
 
 
 def _asked(given: Sequence[str], what: str) -> list[str]:
@@ -115,8 +119,8 @@ async def stop_service_deployment(call: Call, params: Params) -> Result:
 
 def _need(tx: Tx, call: Call, arn: str) -> ServiceDeployment:
     names.storable({"arn": arn})
-    process = tx.get(SERVICE_DEPLOYMENT, arn)
-    if process is None or (process.account, process.region) != (call.scope.account, call.scope.region):
+    process = _own(tx, call, SERVICE_DEPLOYMENT, arn)
+    if process is None:
         raise ApiError(
             "ServiceDeploymentNotFoundException", "The specified service deployment was not found."
         )
@@ -148,11 +152,8 @@ async def describe_service_revisions(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> Result:
         shown, failures = [], []
         for arn in arns:
-            revision = tx.get(SERVICE_REVISION, arn)
-            if revision is None or (revision.account, revision.region) != (
-                call.scope.account,
-                call.scope.region,
-            ):
+            revision = _own(tx, call, SERVICE_REVISION, arn)
+            if revision is None:
                 failures.append(names.missing(arn))
             else:
                 shown.append(service_render.revision(revision))

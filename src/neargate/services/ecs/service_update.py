@@ -83,9 +83,8 @@ def _deployed(tx: Tx, call: Call, params: Params, before: Service, service: Serv
     if unchanged and not force and definition.arn == service.definition_arn:
         return service
     kept = {name: value for name, value in service.body.items() if name not in same}
-    if made["loadBalancers"]:
-        kept.setdefault("healthCheckGracePeriodSeconds", 0)
-    service = replace(service, definition_arn=definition.arn, body={**kept, **made})
+    grace = {"healthCheckGracePeriodSeconds": 0} if made["loadBalancers"] else {}
+    service = replace(service, definition_arn=definition.arn, body={**grace, **kept, **made})
     return start(tx, call, service, definition)
 
 

@@ -105,9 +105,8 @@ def _begun(
         service.body["enableExecuteCommand"],
     )
     made = service_workload.complete(ground, params)
-    if made["loadBalancers"]:
-        service.body.setdefault("healthCheckGracePeriodSeconds", 0)
-    service = replace(service, definition_arn=definition.arn, body={**service.body, **made})
+    grace = {"healthCheckGracePeriodSeconds": 0} if made["loadBalancers"] else {}
+    service = replace(service, definition_arn=definition.arn, body={**grace, **service.body, **made})
     return start(tx, call, service, definition)
 
 
