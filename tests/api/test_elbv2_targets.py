@@ -191,6 +191,18 @@ def test_a_target_from_birth_to_death(lb: Balancing) -> None:
     assert lb.health(group)[f"{address}:80"] == ("initial", "Elb.RegistrationInProgress")
 
 
+@pytest.mark.usefixtures("unjudged")
+def test_what_was_known_of_targets_is_worth_nothing_without_a_balancer(lb: Balancing) -> None:
+    group, target = lb.group(), [{"Id": lb.address(0)}]
+    listener = lb.listener(lb.balancer(), group)
+    lb.client.register_targets(TargetGroupArn=group, Targets=target)
+    changed(lb, group, state="healthy", reason="", description="")
+    lb.client.delete_listener(ListenerArn=listener)
+    assert list(lb.health(group).values()) == [("unused", "Target.NotInUse")]
+    lb.listener(lb.balancer("web"), group)
+    assert list(lb.health(group).values()) == [("initial", "Elb.RegistrationInProgress")]
+
+
 def test_what_need_not_drain_is_gone_at_once(lb: Balancing) -> None:
     group, target = lb.group(), [{"Id": lb.address(0)}]
     lb.client.register_targets(TargetGroupArn=group, Targets=target)

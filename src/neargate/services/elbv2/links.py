@@ -13,7 +13,8 @@ from neargate.model.balancer import Listener, LoadBalancer, TargetGroup
 from neargate.model.balancer_rules_actions import target_groups
 from neargate.model.balancer_rules_health import APPLICATION
 from neargate.services.elbv2 import names
-from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, TARGET_GROUP
+from neargate.services.elbv2.targets import registering
+from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, TARGET, TARGET_GROUP
 from neargate.state.store import Tx
 
 MOST: Final = 100
@@ -65,7 +66,7 @@ def _check_fit(protocol: str, group: TargetGroup) -> None:
         )
 
 
-def relink(tx: Tx, balancer_arn: str, groups: Iterable[str]) -> None:
+def relink(tx: Tx, balancer_arn: str, groups: Iterable[str], now: float) -> None:
     """Bring up to date whether a balancer leads to these groups, after its listeners or rules were written.
 
     Raise TooManyUniqueTargetGroupsPerLoadBalancer.
@@ -83,7 +84,7 @@ def relink(tx: Tx, balancer_arn: str, groups: Iterable[str]) -> None:
         if group is None:
             continue
         if arn not in led:
-            unlink(tx, group, balancer_arn)
+            unlink(tx, group, balancer_arn, now)
         elif balancer_arn not in group.balancer_arns:
             tx.put(TARGET_GROUP, replace(group, balancer_arns=(*group.balancer_arns, balancer_arn)))
 
@@ -96,9 +97,15 @@ def groups_of(tx: Tx, listener: Listener) -> set[str]:
     return found
 
 
-def unlink(tx: Tx, group: TargetGroup, balancer_arn: str) -> None:
+def unlink(tx: Tx, group: TargetGroup, balancer_arn: str, now: float) -> None:
+    """A group that no balancer leads to is not checked: what is known of its targets is worth nothing."""
+    if balancer_arn not in group.balancer_arns:
+        return
     left = tuple(arn for arn in group.balancer_arns if arn != balancer_arn)
     tx.put(TARGET_GROUP, replace(group, balancer_arns=left))
+    for target in () if left else tx.find(TARGET, "group", group.arn):
+        if target.state != "draining":
+            tx.put(TARGET, registering(target, now))
 
 
 def forget_listener(tx: Tx, listener: Listener) -> None:

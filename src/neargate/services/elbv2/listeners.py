@@ -49,7 +49,7 @@ async def create_listener(call: Call, params: Params) -> Result:
             raise ApiError("TooManyListeners", f"A load balancer can have {MOST} listeners at most")
         links.check(tx, balancer, listener.protocol, target_groups(actions))
         tx.insert(LISTENER, listener)
-        links.relink(tx, balancer.arn, target_groups(actions))
+        links.relink(tx, balancer.arn, target_groups(actions), call.now())
         return listener
 
     return {"Listeners": [_shown(await call.store.write(body))]}
@@ -199,7 +199,7 @@ async def modify_listener(call: Call, params: Params) -> Result:
         tx.put(LISTENER, new)
         groups = links.groups_of(tx, new)
         links.check(tx, balancer, protocol, groups)
-        links.relink(tx, balancer.arn, {*groups, *target_groups(old.actions)})
+        links.relink(tx, balancer.arn, {*groups, *target_groups(old.actions)}, call.now())
         return new
 
     return {"Listeners": [_shown(await call.store.write(body))]}
@@ -217,7 +217,7 @@ async def delete_listener(call: Call, params: Params) -> Result:
         listener = names.need_listener(tx, call.scope, params["ListenerArn"])
         groups = links.groups_of(tx, listener)
         links.forget_listener(tx, listener)
-        links.relink(tx, listener.balancer_arn, groups)
+        links.relink(tx, listener.balancer_arn, groups, call.now())
 
     await call.store.write(body)
     return {}

@@ -163,8 +163,7 @@ async def delete_load_balancer(call: Call, params: Params) -> Result:
         for listener in tx.find(LISTENER, "balancer", arn):
             links.forget_listener(tx, listener)
         for group in tx.all(TARGET_GROUP, call.scope):
-            if arn in group.balancer_arns:
-                links.unlink(tx, group, arn)
+            links.unlink(tx, group, arn, call.now())
         zones.leave(tx, balancer)
         tx.delete(LOAD_BALANCER, arn)
 

@@ -56,7 +56,7 @@ async def create_rule(call: Call, params: Params) -> Result:
             created_at=call.now(),
         )
         tx.insert(LISTENER_RULE, rule)
-        links.relink(tx, balancer.arn, target_groups(actions))
+        links.relink(tx, balancer.arn, target_groups(actions), call.now())
         return rule
 
     return {"Rules": [_shown(await call.store.write(body))]}
@@ -155,7 +155,7 @@ async def modify_rule(call: Call, params: Params) -> Result:
             links.check(tx, balancer, listener.protocol, target_groups(actions))
             new = replace(new, actions=actions)
         tx.put(LISTENER_RULE, new)
-        links.relink(tx, balancer.arn, target_groups((*rule.actions, *new.actions)))
+        links.relink(tx, balancer.arn, target_groups((*rule.actions, *new.actions)), call.now())
         return new
 
     return {"Rules": [_shown(await call.store.write(body))]}
@@ -173,7 +173,7 @@ async def delete_rule(call: Call, params: Params) -> Result:
         rule = _need_own(tx, call.scope, params["RuleArn"], "deleted")
         listener = names.need_listener(tx, call.scope, rule.listener_arn)
         tx.delete(LISTENER_RULE, rule.arn)
-        links.relink(tx, listener.balancer_arn, target_groups(rule.actions))
+        links.relink(tx, listener.balancer_arn, target_groups(rule.actions), call.now())
 
     await call.store.write(body)
     return {}

@@ -88,19 +88,22 @@ def _target(
             "InvalidTarget",
             f"The IP address '{address}' cannot be used as a target, as it is in use by a load balancer",
         )
-    reason, description = REGISTERING
-    return Target(
+    made = Target(
         account=group.account,
         region=group.region,
         group_arn=group.arn,
         address=address,
         port=given.get("Port") or group.port,
         zone=subnet.zone if subnet is not None and asked != "all" else (asked or ""),
-        reason=reason,
-        description=description,
         registered_at=call.now(),
-        changed_at=call.now(),
     )
+    return registering(made, call.now())
+
+
+def registering(target: Target, now: float) -> Target:
+    """As a target is before its first check."""
+    reason, description = REGISTERING
+    return replace(target, state="initial", reason=reason, description=description, changed_at=now)
 
 
 def _address(text: str) -> str:
