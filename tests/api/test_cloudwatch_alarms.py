@@ -279,7 +279,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"ExtendedStatistic": "p99"}, "InvalidParameterCombination", "Exactly one of Statistic"),
     ({"Statistic": None, "ExtendedStatistic": "p999"}, "InvalidParameterValue", "not supported"),
     ({"TreatMissingData": "perhaps"}, "ValidationError", "TreatMissingData"),
-    ({"EvaluateLowSampleCountPercentile": "ignore"}, "InvalidParameterCombination", "ExtendedStatistic"),
+    ({"EvaluateLowSampleCountPercentile": "perhaps"}, "ValidationError", "EvaluateLowSampleCountPercentile"),
     ({"AlarmActions": ["arn:aws"]}, "ValidationError", "Invalid arn syntax"),
     ({"Threshold": float("nan")}, "InvalidParameterValue", "Threshold"),
     ({"ComparisonOperator": "GreaterThanUpperThreshold"}, "InvalidParameterValue", "anomaly detection"),

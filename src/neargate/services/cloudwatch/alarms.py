@@ -125,8 +125,6 @@ def _metric_alarm(call: Call, params: Params) -> Alarm:
     treat = _one_of(params, "TreatMissingData", TREATMENTS)
     low = _one_of(params, "EvaluateLowSampleCountPercentile", ("evaluate", "ignore"))
     source = _of_queries(call, params) if params.get("Metrics") else _of_metric(params)
-    if low is not None and not params.get("ExtendedStatistic"):
-        raise clash("EvaluateLowSampleCountPercentile is for alarms with an ExtendedStatistic only.")
     alarm = Alarm(
         **common(call, params),
         **source,
