@@ -242,6 +242,9 @@ async def test_updates_that_are_refused(ready: Ecs) -> None:
           " new deployment.")),
         ({"deploymentController": {"type": "EXTERNAL"}},
          (UNSUPPORTED, "The deployment controller of a service cannot be changed here: it is ECS.")),
+        ({"enableExecuteCommand": True},
+         (INVALID, "A valid taskRoleArn is not being used. Specify a valid task role in your task definition"
+          " and try again.")),
         ({"deploymentConfiguration": {"minimumHealthyPercent": 101}},
          (INVALID, "minimumHealthyPercent must be at most 100")),
     ):  # fmt: skip
@@ -249,6 +252,19 @@ async def test_updates_that_are_refused(ready: Ecs) -> None:
         with refused(*error):
             await ready.update_service(**{"service": "web", **changes})
         assert ready.store.head() == head
+
+
+async def test_a_strategy_that_the_balancers_do_not_allow(ready: Ecs) -> None:
+    await served(ready)
+    balancer = {**BALANCER, "targetGroupArn": await add_group(ready)}
+    made = await create(ready, taskDefinition="served", loadBalancers=[balancer])
+    with refused(
+        INVALID,
+        "advancedConfiguration.alternateTargetGroupArn must be specified for a load balancer when the"
+        " deployment strategy is CANARY.",
+    ):
+        await update(ready, deploymentConfiguration={"strategy": "CANARY"})
+    assert (await described(ready))["deploymentConfiguration"] == made["deploymentConfiguration"]
 
 
 async def test_what_an_external_controller_does_not_update(ready: Ecs) -> None:

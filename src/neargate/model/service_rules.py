@@ -200,8 +200,8 @@ def _hook(given: Mapping[str, Any]) -> Json:
 
 def rebalancing(asked: str | None, configuration: Mapping[str, Any], before: str = "") -> str:
     """availabilityZoneRebalancing: on unless refused, where the service can have more tasks than desired."""
-    able = configuration["maximumPercent"] > 100
-    wanted = asked or before or ("ENABLED" if able else "DISABLED")
-    if wanted == "ENABLED" and not able:
+    if configuration["maximumPercent"] > 100:
+        return asked or before or "ENABLED"
+    if asked == "ENABLED":
         refuse("Availability Zone Rebalancing requires a maximumPercent greater than 100.")
-    return wanted
+    return "DISABLED"

@@ -64,8 +64,12 @@ def _deployed(tx: Tx, call: Call, params: Params, before: Service, service: Serv
     definition = _definition(tx, call, params, service)
     force = bool(params.get("forceNewDeployment"))
     strategy = service.body["deploymentConfiguration"]["strategy"]
-    moved = strategy != before.body["deploymentConfiguration"]["strategy"]
-    if not (given or force or moved or definition.arn != service.definition_arn):
+    if not (
+        given
+        or force
+        or definition.arn != service.definition_arn
+        or _to_be_checked(service.body, before.body)
+    ):
         return service
     ground = service_workload.Ground(
         tx,
@@ -86,6 +90,12 @@ def _deployed(tx: Tx, call: Call, params: Params, before: Service, service: Serv
     grace = {"healthCheckGracePeriodSeconds": 0} if made["loadBalancers"] else {}
     service = replace(service, definition_arn=definition.arn, body={**grace, **kept, **made})
     return start(tx, call, service, definition)
+
+
+def _to_be_checked(body: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether what takes hold at once must go with what the tasks are made by."""
+    strategy, old = (b["deploymentConfiguration"]["strategy"] for b in (body, before))
+    return bool(strategy != old or (body["enableExecuteCommand"] and not before["enableExecuteCommand"]))
 
 
 def _asked(body: dict[str, Any], params: Params, given: set[str]) -> dict[str, Any]:
