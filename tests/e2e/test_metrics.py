@@ -2,10 +2,11 @@
 
 import datetime
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Stack
-from tests.support.real import eventually
+from tests.support.real import RealDaemon, eventually
 
 BUSY = "while :; do :; done"
 
@@ -127,3 +128,32 @@ def test_a_busy_service_is_measured_and_an_alarm_turns(stack: Stack) -> None:
     assert history["AlarmHistoryItems"][-1]["HistorySummary"].endswith("to ALARM")
     # Without tasks there are no data: the alarm does not stay as it is.
     eventually(lambda: state("busy") == "INSUFFICIENT_DATA", "no data", 200)
+
+
+def test_points_and_alarms_outlive_a_killed_daemon(tmp_path: Path) -> None:
+    with RealDaemon(tmp_path / "data") as daemon:
+        cloudwatch = daemon.client("cloudwatch")
+        data = [{"MetricName": "Orders", "Value": float(i), "Timestamp": now(120)} for i in range(10)]
+        cloudwatch.put_metric_data(Namespace="Shop", MetricData=data)
+        cloudwatch.put_metric_alarm(
+            AlarmName="many",
+            Namespace="Shop",
+            MetricName="Orders",
+            Statistic="Sum",
+            Period=300,
+            EvaluationPeriods=1,
+            Threshold=40.0,
+            ComparisonOperator="GreaterThanThreshold",
+        )
+        daemon.kill()
+        daemon.up()
+        cloudwatch = daemon.client("cloudwatch")
+        (point,) = points(cloudwatch, "Shop", "Orders", 60)
+        assert (point["SampleCount"], point["Sum"]) == (10, 45.0)
+
+        def state() -> str:
+            (alarm,) = cloudwatch.describe_alarms(AlarmNames=["many"])["MetricAlarms"]
+            return str(alarm["StateValue"])
+
+        # Everything is looked at once when the loop starts.
+        eventually(lambda: state() == "ALARM", "the alarm turns", 90)
