@@ -46,7 +46,7 @@ BACKGROUND = frozenset({"node"})
 # Kinds that go on by themselves once somebody has begun them.
 MOVING = frozenset(
     {"task", "usage", "interface", "service", "service-event", "service-deployment", "task-set"}
-    | {"event-delivery", "event-rule", "event-schedule", "queue-message"}
+    | {"alarm", "alarm-history", "event-delivery", "event-rule", "event-schedule", "queue-message"}
 )
 
 
