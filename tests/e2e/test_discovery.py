@@ -1,6 +1,7 @@
 """Names for real: tasks find instances, each other and load balancers by DNS; the daemon may come and go."""
 
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -207,3 +208,25 @@ def _stack(daemon: RealDaemon, work: Path) -> Stack:
     daemon.client("logs").create_log_group(logGroupName="/e2e")
     daemon.client("ecs").create_cluster(clusterName="e2e")
     return Stack(daemon, image)
+
+
+def test_a_resolver_that_dies_is_begun_anew(tmp_path: Path) -> None:
+    with nothing_left(tmp_path / "data"), RealDaemon(tmp_path / "data") as daemon:
+        stack = _stack(daemon, tmp_path)
+        space = Space(daemon, "dead.test")
+        space.register(space.service("web", "A"), "one", AWS_INSTANCE_IPV4="10.9.8.7")
+        told = daemon.data_dir / "resolver" / "port"
+        before = told.read_text()
+        os.kill(int(before.split()[0]), signal.SIGKILL)
+        eventually(lambda: told.read_text() != before, "another one runs")
+        script = "until nslookup -type=a web.dead.test | grep 10.9.8.7; do sleep 0.2; done; echo found"
+        assert lines(stack, script).endswith("found")
+
+
+@pytest.mark.parametrize("tier", ["gvisor"])
+def test_names_on_other_tiers(tmp_path: Path, tier: str) -> None:
+    with nothing_left(tmp_path / "data"), RealDaemon(tmp_path / "data", NEARGATE_ISOLATION=tier) as daemon:
+        stack = _stack(daemon, tmp_path)
+        space = Space(daemon, "tier.test")
+        space.register(space.service("web", "A"), "one", AWS_INSTANCE_IPV4="10.9.8.7")
+        assert "10.9.8.7" in lines(stack, "nslookup -type=a web.tier.test")
