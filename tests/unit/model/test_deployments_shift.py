@@ -12,6 +12,7 @@ from neargate.model.deployments import shift
 from neargate.model.service import ServiceDeployment
 
 NOW = 1000.0
+FOLLOW = shift.FOLLOW_SECONDS
 READY = shift.World(up=True)
 
 
@@ -33,14 +34,18 @@ def hook(*stages: str, **timeout: Any) -> dict[str, Any]:
     return {"targetType": "PAUSE", "lifecycleStages": list(stages), "timeoutConfiguration": timeout}
 
 
-def test_with_all_tasks_up_and_no_bake_time_it_is_through_at_once() -> None:
+def through(given: ServiceDeployment) -> ServiceDeployment:
+    """Once the data plane has followed as well."""
+    return shift.advance(shift.advance(given, READY, NOW).process, READY, NOW + FOLLOW).process
+
+
+def test_with_all_tasks_up_and_no_bake_time_it_waits_only_for_the_data_plane() -> None:
     step = shift.advance(process(), READY, NOW)
-    assert (step.process.stage, step.process.traffic, step.wake_at, step.back) == (
-        "CLEAN_UP",
-        100.0,
-        None,
-        "",
-    )
+    assert (step.process.stage, step.process.traffic) == ("BAKE_TIME", 100.0)
+    assert step.wake_at == NOW + FOLLOW
+    step = shift.advance(step.process, READY, NOW + FOLLOW)
+    assert (step.process.stage, step.process.traffic) == ("CLEAN_UP", 100.0)
+    assert (step.wake_at, step.back) == (None, "")
 
 
 def test_it_waits_for_older_deployments_and_for_its_tasks() -> None:
@@ -50,7 +55,7 @@ def test_it_waits_for_older_deployments_and_for_its_tasks() -> None:
     assert (coming.stage, coming.traffic) == ("SCALE_UP", 0.0)
     assert shift.scaled_up(coming) and not shift.tested(coming)
     assert not shift.scaled_up(crowded)
-    assert shift.advance(coming, READY, NOW).process.stage == "CLEAN_UP"
+    assert through(coming).stage == "CLEAN_UP"
 
 
 def test_it_bakes_with_all_of_the_traffic() -> None:
@@ -87,7 +92,7 @@ def test_steps_to_all_of_the_traffic(
         seen.append(given.traffic)
         now = step.wake_at if step.wake_at is not None else now
     assert given.traffic == 100.0
-    assert now == NOW + pause * (len(percents) - 1)
+    assert now == NOW + pause * (len(percents) - 1) + FOLLOW
     if pause:
         assert list(dict.fromkeys(seen)) == percents
 
@@ -98,7 +103,7 @@ def test_a_pause_is_held_until_it_is_answered() -> None:
     assert pause is not None
     assert (held.process.stage, pause.until, held.wake_at) == ("POST_SCALE_UP", NOW + 120, NOW + 120)
     answered = replace(held.process, paused=replace(pause, answer="CONTINUE"))
-    on = shift.advance(answered, READY, NOW + 1).process
+    on = through(answered)
     assert (on.stage, on.passed_hooks, on.paused) == ("CLEAN_UP", ("POST_SCALE_UP",), None)
     refused = replace(held.process, paused=replace(pause, answer="ROLLBACK"))
     assert shift.advance(refused, READY, NOW + 1).back

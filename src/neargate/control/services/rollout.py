@@ -21,7 +21,10 @@ def go_on(draft: Draft, seen: Sequence[Seen]) -> None:
     failure.begin(draft)
     failure.check(draft)
     process = shifting.under_way(draft)
-    busy = keep(draft, seen) if process is None else shifting.go_on(draft, seen, process)
+    if process is not None:
+        busy = shifting.go_on(draft, seen, process)
+    else:
+        busy = shifting.going_back(draft) or keep(draft, seen)
     _finish(draft, seen, busy)
     _forget(draft, seen)
     rest(draft, seen, busy)

@@ -36,14 +36,33 @@ def go_on(draft: Draft, seen: Sequence[Seen], process: ServiceDeployment) -> boo
     draft.wake(step.wake_at)
     if step.back:
         failure.end(draft, process, step.back, back=True)
+        going_back(draft)
         return True
     _lead(draft, process, step.process)
     process = draft.process(process, **_fields(step.process))
     busy = False
     for deployment in draft.service.deployments:
+        if deployment.id not in both and _led(draft, process.started_at):
+            continue
         wanted = _wanted(deployment, green, blue, process)
         busy |= _keep(draft, deployment, wanted, [s for s in seen if s.copy.deployment == deployment.id])
     return busy or process.stage != "CLEAN_UP"
+
+
+def _led(draft: Draft, since: float | None) -> bool:
+    """Whether traffic may still be on its way to where it was led before that moment."""
+    at = (since or 0.0) + shift.FOLLOW_SECONDS
+    if at > draft.now:
+        draft.wake(at)
+    return at > draft.now
+
+
+def going_back(draft: Draft) -> bool:
+    """Whether traffic has been led back just now: what it had been led to runs on for a moment."""
+    process = draft.process_of(draft.primary)
+    if process is None or process.strategy == "ROLLING" or process.status != "ROLLBACK_IN_PROGRESS":
+        return False
+    return _led(draft, process.rollback_started_at)
 
 
 def _fields(process: ServiceDeployment) -> dict[str, object]:

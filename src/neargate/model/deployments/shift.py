@@ -34,6 +34,8 @@ STAGES: Final = (
     "CLEAN_UP",
 )
 RANK: Final = {stage: rank for rank, stage in enumerate(STAGES)}
+FOLLOW_SECONDS: Final = 3.0
+"""Given to the data plane to follow a change of weights, before tasks stop that had traffic until then."""
 _PAUSE_MINUTES: Final = 1440
 _ALL: Final = 100.0
 
@@ -155,7 +157,7 @@ def _baked(process: ServiceDeployment, world: World, now: float) -> Step:
     """Blue stays for as long as green is not all there."""
     if process.bake_until is None:
         minutes = process.configuration.get("bakeTimeInMinutes") or 0
-        return Step(replace(process, bake_until=now + 60.0 * minutes))
+        return Step(replace(process, bake_until=now + max(60.0 * minutes, FOLLOW_SECONDS)))
     if now < process.bake_until:
         return Step(process, wake_at=process.bake_until)
     return Step(_next(process, now) if world.up else process)
