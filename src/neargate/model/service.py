@@ -90,8 +90,8 @@ class ServiceRevision(Record, frozen=True, kw_only=True, omit_defaults=True):
     body: dict[str, Any]
     """The members of a service that its tasks depend on, as DescribeServiceRevisions shows them."""
     groups: tuple[str, ...] = ()
-    """The target group of each of its load balancers: of those with an alternate one, which of the two it got.
-    Empty until control/services has chosen."""
+    """The target group of each of its load balancers: of those with an alternate one, which of the two it
+    got. Empty until control/services has chosen."""
     created_at: float = 0.0
 
 
