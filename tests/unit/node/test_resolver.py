@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +28,7 @@ from neargate.node.resolver.book import FILE, Book, Shelf
 from neargate.node.resolver.bounds import PACKETS_PER_SECOND, UNDER_WAY, Rate, Slots
 from neargate.node.resolver.forward import Forwarder, Upstream, answers
 from neargate.node.resolver.server import Server
+from tests.support.real import eventually
 
 TEN = tuple(f"10.0.0.{n}" for n in range(1, 11))
 DOCUMENT = Document(
@@ -364,3 +368,22 @@ def test_the_nearest_zone_knows() -> None:
     assert known is not None and known.zone.name == "deep.corp.internal"
     assert book.known("corp.internal.example.com") is None and book.known("internal") is None
     assert book.known("xcorp.internal") is None
+
+
+def test_the_process_ends_with_its_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "resolver"
+    directory.mkdir()
+    command = [
+        sys.executable, "-m", "neargate.node.resolver", "--address", "127.0.0.1", "--clients", "127.0.0.0/8",
+        "--directory", str(directory), "--first-port", str(25_000 + os.getpid() % 5_000),
+    ]  # fmt: skip
+    process = subprocess.Popen(command)
+    try:
+        eventually((directory / "port").exists, "it listens")
+        assert (directory / "port").read_text().split()[0] == str(process.pid)
+        assert process.poll() is None
+        shutil.rmtree(directory)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -6,6 +6,7 @@ free is told in `<directory>/port`, with the process's id.
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import importlib
 import os
@@ -26,6 +27,7 @@ _NOBODY = 65534
 _FILES, _MEMORY = 4096, 1 << 30
 _PR_SET_NO_NEW_PRIVS = 38
 _RECEIVE_BYTES = 1 << 20
+_LOOK_SECONDS = 10.0
 
 
 def open_sockets(address: str, first: int) -> tuple[socket.socket, socket.socket]:
@@ -88,7 +90,17 @@ def main() -> None:
     _let_go()
     upstream = Upstream(arguments.upstream, arguments.address)
     server = Server(shelf, Forwarder(upstream.servers), arguments.clients)
-    asyncio.run(server.serve(datagrams, listener))
+    asyncio.run(_serve(server, shelf, datagrams, listener))
+
+
+async def _serve(server: Server, shelf: Shelf, datagrams: socket.socket, listener: socket.socket) -> None:
+    """Until it is ended, or its directory is gone: nobody would ever find it again to end it."""
+    serving = asyncio.create_task(server.serve(datagrams, listener))
+    while not serving.done() and not shelf.gone:
+        await asyncio.wait({serving}, timeout=_LOOK_SECONDS)
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
 
 
 if __name__ == "__main__":

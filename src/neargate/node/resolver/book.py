@@ -75,6 +75,11 @@ class Shelf:
         self._book = Book(Document())
 
     @property
+    def gone(self) -> bool:
+        """Whether the directory has been removed."""
+        return os.fstat(self._directory).st_nlink == 0
+
+    @property
     def book(self) -> Book:
         try:
             found = os.stat(FILE, dir_fd=self._directory)
