@@ -46,6 +46,7 @@ BACKGROUND = frozenset({"node"})
 # Kinds that go on by themselves once somebody has begun them.
 MOVING = frozenset(
     {"task", "usage", "interface", "service", "service-event", "service-deployment", "task-set"}
+    | {"discovery-instance", "discovery-service", "connect-endpoint"}
     | {"alarm", "alarm-history", "event-delivery", "event-rule", "event-schedule", "queue-message"}
 )
 
@@ -147,11 +148,16 @@ def xml_of(name: str, value: Any, shape: model.Shape | None) -> str:
     return f"<{name}>{escape(str(value))}</{name}>"
 
 
+def speaks_json(service: model.ServiceModel) -> bool:
+    """Some do, whose first protocol is another."""
+    return "json" in service.metadata.get("protocols", ()) or "json" in service.protocol
+
+
 def request_of(service: model.ServiceModel, operation: str, params: Any) -> Made:
     if service.protocol.startswith("rest-"):
         return rest_request(service, operation, params)
     metadata = service.metadata
-    if "json" in service.protocol:
+    if speaks_json(service):
         target = f"{metadata['targetPrefix']}.{operation}"
         kind = f"application/x-amz-json-{metadata['jsonVersion']}"
         return Made(json.dumps(params).encode(), {"X-Amz-Target": target, "Content-Type": kind})
@@ -209,7 +215,7 @@ def test_no_request_breaks_an_operation(door: Door) -> None:
         )
         # What S3 has and neargate has not is refused with 501, by the members of a request.
         assert answer.status < 500 or (answer.status == 501 and service.service_name == "s3"), about
-        if "json" in service.protocol:
+        if speaks_json(service):
             json.loads(text or b"{}")
         elif text and "xml" in answer.headers.get("content-type", ""):
             ElementTree.fromstring(text)
