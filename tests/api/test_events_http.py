@@ -1,4 +1,4 @@
-"""Events to API destinations, over HTTP to a server of the test: what it is sent, what its answers come to."""
+"""Events to API destinations, over HTTP to a server of the test: what it is sent, what it answers."""
 
 import base64
 import json

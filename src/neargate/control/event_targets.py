@@ -6,8 +6,9 @@ the end of the delivery are one write, so that it happens once.
 
 import asyncio
 import json
+import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,9 +24,16 @@ from neargate.model.record import Scope
 from neargate.model.sealed import SealError
 from neargate.state import log_events, outbox, queues
 from neargate.state.catalog import LOG_GROUP
-from neargate.state.catalog_events import EVENT_API_DESTINATION, EVENT_BUS, EVENT_CONNECTION, QUEUE
-from neargate.state.store import Store, Tx
+from neargate.state.catalog_events import (
+    EVENT_API_DESTINATION,
+    EVENT_BUS,
+    EVENT_CONNECTION,
+    EVENT_DELIVERY,
+    QUEUE,
+)
+from neargate.state.store import Store, StoreError, Tx
 
+log = logging.getLogger(__name__)
 RunTask = Callable[[Scope, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 HTTP_SECONDS = 5.0
 """As long as EventBridge waits for an answer."""
@@ -60,38 +68,59 @@ class Later(Refused):
         """Tasks that were started all the same."""
 
 
-End = Callable[[Tx], None]
+Outcome = Refused | None
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends by target; `send` returns once the event is there and its delivery ended by `end`."""
+    """Sends by target. Deliveries of events that are there are ended, in the same write where that can be."""
 
     parts: Sources
     client: httpx.AsyncClient
     run_task: RunTask
 
-    async def send(self, delivery: Delivery, end: End) -> None:
-        """Raise Refused or Later."""
+    async def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Attempts, in order, to one target; what became of each."""
+        first = deliveries[0]
         try:
-            sort = event_target.sort_of(delivery.target.arn, Scope(delivery.account, delivery.region))
+            sort = event_target.sort_of(first.target.arn, Scope(first.account, first.region))
         except event_target.TargetError as error:
-            raise Refused("INVALID_PARAMETER", str(error)) from None
-        text = self._text(delivery)
-        if sort == "sqs":
-            await self.parts.store.write(lambda tx: self._queue(tx, delivery, text, end))
-        elif sort == "bus":
-            await self.parts.store.write(lambda tx: self._bus(tx, delivery, text, end))
-        else:
-            sending = {"logs": self._log, "ecs": self._ecs, "http": self._http}[sort]
-            await sending(delivery, text)
-            await self.parts.store.write(end)
+            return [Refused("INVALID_PARAMETER", str(error))] * len(deliveries)
+        if sort in ("sqs", "bus"):
+            one = self._queue if sort == "sqs" else self._bus
+            return await self.parts.store.write(lambda tx: _each(tx, one, deliveries))
+        if sort == "logs":
+            return await self._logged(deliveries)
+        sending = self._ecs if sort == "ecs" else self._http
+        return [await self._alone(sending, delivery) for delivery in deliveries]
+
+    async def _alone(self, sending: Callable[[Delivery, str], Awaitable[None]], one: Delivery) -> Outcome:
+        try:
+            await sending(one, self._text(one))
+        except Refused as refusal:
+            return refusal
+        except StoreError:
+            raise
+        except Exception as error:
+            return defect(one, error)
+        await self.parts.store.write(lambda tx: _end(tx, one))
+        return None
+
+    async def _logged(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Events have a store of their own: a daemon that dies between the two writes sends them again."""
+        outcomes = await self.parts.logs.write(
+            lambda tx: _each(tx, self._log, deliveries, end=lambda tx, done: None)
+        )
+        done = [d for d, outcome in zip(deliveries, outcomes, strict=True) if outcome is None]
+        await self.parts.store.write(lambda tx: _end(tx, *done))
+        return outcomes
 
     def _text(self, delivery: Delivery) -> str:
         ingested = second(delivery.created_at)
         return event_input.payload(delivery.target, delivery.event, delivery.rule_arn, ingested)
 
-    def _queue(self, tx: Tx, delivery: Delivery, text: str, end: End) -> None:
+    def _queue(self, tx: Tx, delivery: Delivery) -> None:
+        text = self._text(delivery)
         queue = tx.get(QUEUE, delivery.target.arn)
         if queue is None:
             raise Refused("RESOURCE_NOT_FOUND", "The specified queue does not exist.")
@@ -105,10 +134,10 @@ class Sender:
             sender="events.amazonaws.com",
         )
         queues.send(tx, queue, out, token, self.parts.clock.now())
-        end(tx)
 
-    def _bus(self, tx: Tx, delivery: Delivery, text: str, end: End) -> None:
+    def _bus(self, tx: Tx, delivery: Delivery) -> None:
         """From a rule the event as it is, to the rules of another bus; from a schedule a new one."""
+        text = self._text(delivery)
         name = event_target.bus_of(delivery.target.arn)
         if name != "default" and tx.get(EVENT_BUS, bus_id(delivery.account, delivery.region, name)) is None:
             raise Refused("RESOURCE_NOT_FOUND", f"Event bus {name} does not exist.")
@@ -128,25 +157,20 @@ class Sender:
         if delivery.hops >= outbox.MOST_HOPS:
             raise Refused("INVALID_PARAMETER", "The event was passed on from bus to bus too often.")
         outbox.accept(tx, event, self.parts.clock.now(), hops=delivery.hops + 1)
-        end(tx)
 
-    async def _log(self, delivery: Delivery, text: str) -> None:
-        """As log lines: what a template comes to may be `{"timestamp": …, "message": …}`."""
+    def _log(self, tx: Tx, delivery: Delivery) -> None:
+        """As a log line: what a template comes to may be `{"timestamp": …, "message": …}`."""
         now = int(self.parts.clock.now() * 1000)
-        stamp, message = _line(text, now)
+        stamp, message = _line(self._text(delivery), now)
         name = event_target.log_group_of(delivery.target.arn)
         stream = str(uuid.uuid5(uuid.NAMESPACE_URL, delivery.queue))
-
-        def body(tx: Tx) -> None:
-            group = tx.get(LOG_GROUP, group_id(delivery.account, delivery.region, name))
-            if group is None:
-                raise Refused("RESOURCE_NOT_FOUND", "The specified log group does not exist.")
-            found = log_events.get_stream(tx, group.number, stream)
-            found = found or log_events.create_stream(tx, group.number, stream, now)
-            assert found is not None
-            log_events.append(tx, found.number, [(stamp, message.encode("utf-8", "replace"))], now)
-
-        await self.parts.logs.write(body)
+        group = tx.get(LOG_GROUP, group_id(delivery.account, delivery.region, name))
+        if group is None:
+            raise Refused("RESOURCE_NOT_FOUND", "The specified log group does not exist.")
+        found = log_events.get_stream(tx, group.number, stream)
+        found = found or log_events.create_stream(tx, group.number, stream, now)
+        assert found is not None
+        log_events.append(tx, found.number, [(stamp, message.encode("utf-8", "replace"))], now)
 
     async def _ecs(self, delivery: Delivery, text: str) -> None:
         count = delivery.target.ecs.get("TaskCount", 1) - delivery.done
@@ -201,6 +225,37 @@ class Sender:
             destination, connection.authorization, secrets, delivery.target.http, text
         )
         return sent, destination.rate
+
+
+def defect(delivery: Delivery, error: Exception) -> Later:
+    """One of ours, met by one event: the others must reach their targets all the same."""
+    log.exception("an event could not be sent", extra={"target": delivery.target.arn})
+    return Later("INTERNAL_ERROR", f"{type(error).__name__}: {error}")
+
+
+def _end(tx: Tx, *deliveries: Delivery) -> None:
+    for delivery in deliveries:
+        tx.delete(EVENT_DELIVERY, delivery.id)
+
+
+def _each(
+    tx: Tx,
+    one: Callable[[Tx, Delivery], None],
+    deliveries: Sequence[Delivery],
+    *,
+    end: Callable[[Tx, Delivery], None] = _end,
+) -> list[Outcome]:
+    """Many in one write. Whoever refuses does so before anything is written."""
+    outcomes: list[Outcome] = []
+    for delivery in deliveries:
+        try:
+            one(tx, delivery)
+        except Refused as refusal:
+            outcomes.append(refusal)
+        else:
+            end(tx, delivery)
+            outcomes.append(None)
+    return outcomes
 
 
 def _token(delivery: Delivery) -> str:

@@ -7,13 +7,14 @@ attempts.
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import httpx
 from msgspec.structs import replace
 
-from neargate.control.event_targets import HTTP_SECONDS, Later, Refused, RunTask, Sender, Sources
+from neargate.control.event_targets import HTTP_SECONDS, Later, Refused, RunTask, Sender, Sources, defect
 from neargate.control.parts import Watch
 from neargate.kit.clock import Clock
 from neargate.model.event import Delivery
@@ -100,25 +101,26 @@ class Events:
                 return
             now = clock.now()
             due = [delivery for delivery in waiting if not delivery.attempts or delivery.due_at <= now]
-            for delivery in due:
-                await self._attempt(sender, delivery)
+            for batch in _by_target(due):
+                await self._attempt(sender, batch)
             if not due and waiting:
                 await _until(poked, clock, waiting[0].due_at - now)
 
-    async def _attempt(self, sender: Sender, delivery: Delivery) -> None:
-        refusal: Refused
+    async def _attempt(self, sender: Sender, batch: Sequence[Delivery]) -> None:
+        outcomes: Sequence[Refused | None]
         try:
-            await sender.send(delivery, lambda tx: _end(tx, delivery))
-            return
-        except Refused as problem:
-            refusal = problem
+            outcomes = await sender.send(batch)
         except StoreError:
             raise
         except Exception as error:
-            # A defect met by one event must not keep the others from their targets.
-            log.exception("an event could not be sent", extra={"target": delivery.target.arn})
-            refusal = Later("INTERNAL_ERROR", f"{type(error).__name__}: {error}")
-        await self._failed(delivery, refusal)
+            if len(batch) > 1:  # it may be one of them only
+                for delivery in batch:
+                    await self._attempt(sender, [delivery])
+                return
+            outcomes = [defect(batch[0], error)]
+        for delivery, refusal in zip(batch, outcomes, strict=True):
+            if refusal is not None:
+                await self._failed(delivery, refusal)
 
     async def _failed(self, delivery: Delivery, refusal: Refused) -> None:
         now = self._parts.clock.now()
@@ -134,8 +136,9 @@ class Events:
             )
 
 
-def _end(tx: Tx, delivery: Delivery) -> None:
-    tx.delete(EVENT_DELIVERY, delivery.id)
+def _by_target(due: Iterable[Delivery]) -> list[list[Delivery]]:
+    """Runs of deliveries to the same ARN: that of a rule's target may have been changed meanwhile."""
+    return [list(run) for _, run in itertools.groupby(due, key=lambda delivery: delivery.target.arn)]
 
 
 def _postpone(tx: Tx, delivery: Delivery, after: Delivery) -> None:

@@ -5,6 +5,7 @@ that matches, and nothing at all where no rule listens.
 woken by the change feed and delivers.
 """
 
+import logging
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -17,8 +18,11 @@ from neargate.model.task import Task
 from neargate.state.catalog_events import ANY_SOURCE, EVENT_DELIVERY, EVENT_RULE, listened
 from neargate.state.store import Tx
 
-MOST_WAITING = 10_000
-"""Events that wait for one target; of more, the newest are dropped, as a target so far behind is lost."""
+log = logging.getLogger(__name__)
+MOST_WAITING = 100_000
+"""Events that wait for one target; of more the first are dropped: a target so far behind is lost."""
+_LOOK_EVERY = 64
+"""Events between two looks at how many wait, which costs more the more there are."""
 MOST_HOPS = 5
 """Buses that an event is passed on through: rules may send in a circle."""
 
@@ -70,12 +74,9 @@ def event_id(tx: Tx, event: Event) -> str:
 
 def put(
     tx: Tx, owner: Record, origin: str, target: Target, envelope: dict[str, Any], now: float, hops: int = 0
-) -> bool:
-    """Send an event on its way to one target; False if too many wait for it. origin -- ARN of the rule or
-    schedule, which is the owner."""
+) -> None:
+    """Send an event on its way to one target. origin -- ARN of the rule or schedule, which is the owner."""
     queue = f"{origin}#{target.id}"
-    if tx.count(EVENT_DELIVERY, "queue", queue) >= MOST_WAITING:
-        return False
     delivery = Delivery(
         account=owner.account,
         region=owner.region,
@@ -89,4 +90,13 @@ def put(
         hops=hops,
     )
     tx.insert(EVENT_DELIVERY, delivery)
-    return True
+    if delivery.sequence % _LOOK_EVERY == 0:
+        _trim(tx, queue)
+
+
+def _trim(tx: Tx, queue: str) -> None:
+    waiting = tx.count(EVENT_DELIVERY, "queue", queue)
+    if waiting > MOST_WAITING:
+        log.warning("too many events wait for a target: the first are dropped", extra={"target": queue})
+        for id in tx.ids(EVENT_DELIVERY, "queue", queue, limit=waiting - MOST_WAITING):
+            tx.delete(EVENT_DELIVERY, id)
