@@ -207,9 +207,6 @@ async def test_namespaces(ready: Ecs) -> None:
         "namespace": arn,
         "services": [{"portName": "http", "discoveryName": "http"}],
     }
-    registry = await add_registry(ready, name="http")
-    (deployment,) = (await described(ready))["deployments"]
-    assert deployment["serviceConnectResources"] == [{"discoveryName": "http", "discoveryArn": registry}]
     for name in ("space", arn):
         listed = (await ready.list_services_by_namespace(namespace=name))["serviceArns"]
         assert listed == [made["serviceArn"]]

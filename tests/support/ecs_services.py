@@ -157,12 +157,12 @@ async def add_namespace(ecs: Ecs, name: str = "space") -> str:
     return space.arn
 
 
-async def add_registry(ecs: Ecs, *records: str, name: str = "web") -> str:
+async def add_registry(ecs: Ecs, *records: str) -> str:
     registry = DiscoveryService(
         **OWNED,
         id="srv-1",
         arn=SCOPE.arn("servicediscovery", "service/srv-1"),
-        name=name,
+        name="web",
         namespace_id="ns-space",
         type="DNS_HTTP",
         records=tuple((kind, 60) for kind in records),

@@ -1,6 +1,6 @@
 """The service discovery that a service names: namespaces and registries of AWS Cloud Map exist.
 
-Called by service_workload.py, service_lists.py, service_render.py and clusters.py. The records are those of
+Called by service_workload.py, service_lists.py and clusters.py. The records are those of
 services/servicediscovery.
 """
 
@@ -52,16 +52,6 @@ def default_namespace(tx: Tx, call: Call, text: str) -> str:
         created_at=call.now(),
     )
     return tx.insert(NAMESPACE, made).arn
-
-
-def connected(tx: Tx, connect: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Cloud Map's services that stand for what a service offers by Service Connect."""
-    shown = []
-    for item in connect.get("services", ()):
-        name = item["discoveryName"]
-        found = tx.find(DISCOVERY_SERVICE, "name", f"{bare_id(connect['namespace'])}/{name}", limit=1)
-        shown += [{"discoveryName": name, "discoveryArn": service.arn} for service in found]
-    return shown
 
 
 def check_registries(tx: Tx, scope: Scope, registries: Sequence[Mapping[str, Any]]) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 from neargate.model.deployments.copies import computed
 from neargate.model.service import Deployment, Service, ServiceEvent, ServiceRevision, TaskSet
 from neargate.services.ecs.render import tag_list
-from neargate.services.ecs.service_discovery import connected
 from neargate.state.catalog import TASK
 from neargate.state.catalog_services import SERVICE_EVENT, SERVICE_REVISION, TASK_SET
 from neargate.state.store import Tx
@@ -102,7 +101,7 @@ def deployment(tx: Tx, owner: Service, record: Deployment) -> Json:
     state = record.rollout_state
     reason = record.rollout_reason or f"ECS deployment {record.id} {_REASONS[state]}."
     follows = record.status == "PRIMARY" and state != "FAILED"
-    shown = {
+    return {
         "id": record.id,
         "status": record.status,
         "taskDefinition": record.definition_arn,
@@ -116,8 +115,6 @@ def deployment(tx: Tx, owner: Service, record: Deployment) -> Json:
         "rolloutStateReason": reason,
         **{name: body[name] for name in _OF_DEPLOYMENTS if name in body},
     }
-    resources = connected(tx, body.get("serviceConnectConfiguration", {}))
-    return {**shown, "serviceConnectResources": resources} if resources else shown
 
 
 def events(tx: Tx, service: str) -> list[Json]:
