@@ -11,10 +11,11 @@ import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import uvloop
 
+from neargate.kit.clock import SystemClock
 from neargate.kit.settings import Settings
 from neargate.model.balancer import (
     BalancerZone,
@@ -28,8 +29,10 @@ from neargate.model.balancer import (
 from neargate.model.balancing import EMPTY, KeyPair, View
 from neargate.model.envoy import Translator
 from neargate.node.balancer.ads import Ads, served
+from neargate.node.balancer.base import BalancerCell
 from neargate.node.balancer.envoy import Envoy
 from neargate.node.balancer.publication import Publication
+from neargate.node.balancer.waking import Waking
 from tests.support.web_target import WebTarget
 
 T = TypeVar("T")
@@ -93,7 +96,14 @@ class Rig:
     publication: Publication = field(default_factory=Publication)
     translator: Translator = field(default_factory=Translator)
 
+    woken: list[str] = field(default_factory=list)
+    """Groups whose service was asked for."""
+
+    async def wake(self, group_arn: str) -> None:
+        self.woken.append(group_arn)
+
     def __enter__(self) -> "Rig":
+        self.waking = Waking(cast("BalancerCell", self), self.publication, SystemClock())
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -122,7 +132,8 @@ class Rig:
                 ready.set_result(None)
 
         self.envoy.prepare()
-        async with served(self.envoy.socket, self.envoy.uid, Ads(self.publication).handlers()):
+        handlers = (Ads(self.publication).handlers(), self.waking.handlers())
+        async with served(self.envoy.socket, self.envoy.uid, *handlers):
             await self.envoy.companion.run(self.envoy.command(), begun)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -164,7 +175,9 @@ class Rig:
 
         async def told() -> None:
             async with asyncio.timeout(20):
-                await self.publication.applied(self.publication.publish(self.translator.resources(view)))
+                number = self.publication.publish(self.translator.resources(view))
+                self.waking.take(view, number)
+                await self.publication.applied(number)
 
         self.publication.refused.clear()
         self.do(told())

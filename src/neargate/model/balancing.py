@@ -4,11 +4,15 @@ Made by services/cell from the store; read by model/envoy*.py, which turns it in
 node/balancer. A record that did not change stays the same object from one view to the next.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from neargate.model.balancer import Listener, ListenerRule, LoadBalancer, Target, TargetGroup
+from neargate.model.balancer_rules_attributes import SCALE_TO_ZERO
 from neargate.model.service_connect import ConnectEndpoint
+
+ANSWERING = ("healthy", "unhealthy")
+"""States of targets that may get requests; the unhealthy ones when there are no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,13 @@ class View:
 
     def targets_of(self, group: str) -> list[Target]:
         return [target for target in self.targets.values() if target.group_arn == group]
+
+
+def asleep(group: TargetGroup, targets: Sequence[Target]) -> bool:
+    """Requests wait until its service is woken: it scales to zero, and has nobody who could answer."""
+    if not enabled(group.attributes, SCALE_TO_ZERO):
+        return False
+    return not any(target.state in ANSWERING for target in targets)
 
 
 EMPTY = View({}, {}, {}, {}, {}, {})

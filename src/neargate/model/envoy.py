@@ -11,7 +11,7 @@ from typing import Any
 
 from neargate.model import envoy_clusters, envoy_connect, envoy_listeners, envoy_routes, envoy_tls
 from neargate.model.balancer import Listener, ListenerRule, Target, TargetGroup
-from neargate.model.balancing import View, path_of
+from neargate.model.balancing import View, asleep, path_of
 from neargate.model.envoy_conditions import needs_source
 from neargate.model.service_connect import ConnectEndpoint
 
@@ -38,7 +38,10 @@ class Translator:
 
     def resources(self, view: View) -> Resources:
         self._kept, self._made = self._made, {}
+        sleeping = set()
         for group, targets in _groups(view):
+            if asleep(group, targets):
+                sleeping.add(group.arn)
             name = envoy_clusters.name(group.arn)
             self._add(CLUSTER, name, partial(envoy_clusters.cluster, group), group)
             self._add(ENDPOINTS, name, partial(envoy_clusters.endpoints, group, targets), group, *targets)
@@ -55,8 +58,10 @@ class Translator:
                 self._add(LISTENER, name, made, balancer, listener, by_source)
             if envoy_listeners.is_http(listener):
                 groups = _led_to(view, [listener, *own])
-                routed = partial(envoy_routes.routes, balancer, listener, own, groups)
-                self._add(ROUTES, path_of(listener.arn), routed, balancer, listener, *own, *groups.values())
+                routed = partial(envoy_routes.routes, balancer, listener, own, groups, sleeping)
+                waiting = [arn in sleeping for arn in groups]
+                records = (balancer, listener, *own, *groups.values(), *waiting)
+                self._add(ROUTES, path_of(listener.arn), routed, *records)
             for arn in listener.certificates:
                 if pair := view.certificates.get(arn):
                     self._add(SECRET, arn, partial(envoy_tls.secret, arn, pair), pair)

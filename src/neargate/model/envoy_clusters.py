@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from neargate.model.balancer import Target, TargetGroup
-from neargate.model.balancing import enabled, number, path_of
+from neargate.model.balancing import ANSWERING, enabled, number, path_of
 
 _EXT = "type.googleapis.com/envoy.extensions."
+NODE_CLUSTER = "node"
+"""The node itself, in Envoy's static configuration."""
 HTTP_PROTOCOLS = ("HTTP", "HTTPS")
 ADS = {"ads": {}, "resource_api_version": "V3"}
 _CONNECT_SECONDS = 10
@@ -48,7 +50,7 @@ def endpoints(group: TargetGroup, targets: Sequence[Target]) -> dict[str, Any]:
     """Targets that may get requests. New ones wait for their first check; draining ones get no new requests,
     and what they still answer runs on.
     """
-    known = [_endpoint(target) for target in targets if target.state in ("healthy", "unhealthy")]
+    known = [_endpoint(target) for target in targets if target.state in ANSWERING]
     return {"cluster_name": name(group.arn), "endpoints": [{"lb_endpoints": known}] if known else []}
 
 

@@ -9,14 +9,16 @@ from typing import Any
 from neargate.model import envoy_pages, envoy_tls
 from neargate.model.balancer import Listener, LoadBalancer
 from neargate.model.balancing import enabled, number, path_of
-from neargate.model.envoy_clusters import ADS, HTTP_PROTOCOLS, name
+from neargate.model.envoy_clusters import ADS, HTTP_PROTOCOLS, NODE_CLUSTER, name
 from neargate.model.envoy_conditions import SOURCE_HEADER
 from neargate.model.envoy_redirects import LUA
-from neargate.model.envoy_routes import STATEFUL, weights
+from neargate.model.envoy_routes import STATEFUL, WAKING, weights
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _KEPT_UDP_SECONDS = 120
 _KEEP_ALIVE_SECONDS = 3600
+_WAKING_SECONDS = 35
+"""More than the node waits (node/balancer/waking.py): its own answer is the better one."""
 
 
 def is_http(listener: Listener) -> bool:
@@ -92,7 +94,16 @@ def _http_filters() -> list[dict[str, Any]]:
     lua = {"@type": _EXT + "filters.http.lua.v3.Lua"}
     stateful = {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"}
     router = {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    node = {"envoy_grpc": {"cluster_name": NODE_CLUSTER}, "timeout": f"{_WAKING_SECONDS}s"}
+    waking = {
+        "@type": _EXT + "filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "grpc_service": node,
+        "status_on_error": {"code": "ServiceUnavailable"},
+        "allowed_headers": {"patterns": [{"exact": "host"}]},
+    }
     return [
+        {"name": WAKING, "typed_config": waking, "disabled": True},
         {"name": LUA, "typed_config": lua, "disabled": True},
         {"name": STATEFUL, "typed_config": stateful, "disabled": True},
         {"name": "envoy.filters.http.router", "typed_config": router},

@@ -3,7 +3,8 @@
 Only what lies here changes when rules or weights do: no connection is touched.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from neargate.model import envoy_pages
@@ -11,19 +12,33 @@ from neargate.model.balancer import Listener, ListenerRule, LoadBalancer, Target
 from neargate.model.balancing import enabled, number, path_of
 from neargate.model.envoy_clusters import name
 from neargate.model.envoy_conditions import SOURCE_HEADER, match
+from neargate.model.envoy_headers import header as _header
+from neargate.model.envoy_headers import of_responses, of_tls
 from neargate.model.envoy_redirects import redirect
 
 _EXT = "type.googleapis.com/envoy.extensions."
-_OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 _OWN_HEADERS = ("x-envoy-external-address", "x-envoy-internal", SOURCE_HEADER)
-_GROUP_COOKIE, _TARGET_COOKIE, _APP_COOKIE = "AWSALBTG", "AWSALB", "AWSALBAPP-0"
+_GROUP_COOKIE = "AWSALBTG"
+_COOKIES = {"lb_cookie": "AWSALB", "app_cookie": "AWSALBAPP-0"}
 STATEFUL = "envoy.filters.http.stateful_session"
+WAKING = "envoy.filters.http.ext_authz"
+WOKEN = "group"
+"""By which name the node is told the group that a request waits for."""
 # Sent again only where no target can have worked on it: no connection, or refused before it was read.
 _UNREAD = "connect-failure,refused-stream,reset-before-request"
 # What only reads may be sent again also when the connection breaks before an answer has begun.
 _BROKEN = "connect-failure,refused-stream,reset"
 _SAFE = {"name": ":method", "string_match": {"exact": "GET"}}
 _RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a forward leads: a target group, and what its requests go through."""
+
+    cluster: str
+    cookie: str
+    filtered: dict[str, Any]
 
 
 def weights(action: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -39,18 +54,21 @@ def routes(
     listener: Listener,
     rules: Sequence[ListenerRule],
     groups: Mapping[str, TargetGroup],
+    sleeping: Collection[str] = (),
 ) -> dict[str, Any]:
-    """A RouteConfiguration."""
+    """A RouteConfiguration. sleeping -- ARNs of groups whose requests wait for their first target."""
+    ways = {arn: _way(group, arn in sleeping) for arn, group in groups.items()}
     found = [
-        route for rule in rules for route in _routes(match(rule.conditions), rule.actions, listener, groups)
+        route for rule in rules for route in _routes(match(rule.conditions), rule.actions, listener, ways)
     ]
-    found += _routes({"prefix": "/"}, listener.actions, listener, groups)
+    found += _routes({"prefix": "/"}, listener.actions, listener, ways)
     host = {
         "name": "all",
         "domains": ["*"],
         "routes": found,
-        "request_headers_to_add": _headers(balancer, listener),
+        "request_headers_to_add": [*_headers(balancer, listener), *of_tls(balancer, listener)],
         "request_headers_to_remove": _removed(balancer),
+        **of_responses(listener),
     }
     return {"name": path_of(listener.arn), "virtual_hosts": [host]}
 
@@ -70,20 +88,16 @@ def _removed(balancer: LoadBalancer) -> list[str]:
     return [*_OWN_HEADERS, *(["x-forwarded-for"] if mode == "remove" else [])]
 
 
-def _header(key: str, value: str, how: str = _OVERWRITE) -> dict[str, Any]:
-    return {"header": {"key": key, "value": value}, "append_action": how}
-
-
 def _routes(
     matched: dict[str, Any],
     actions: Sequence[Mapping[str, Any]],
     listener: Listener,
-    groups: Mapping[str, TargetGroup],
+    ways: Mapping[str, _Way],
 ) -> list[dict[str, Any]]:
     last = max(actions, key=lambda action: int(action.get("Order", 1)))
     match last["Type"]:
         case "forward":
-            return _forward(matched, last, groups)
+            return _forward(matched, last, ways)
         case "redirect":
             return [{"match": matched, **redirect(last["RedirectConfig"], listener)}]
         case "fixed-response":
@@ -104,9 +118,9 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _forward(
-    matched: dict[str, Any], action: Mapping[str, Any], groups: Mapping[str, TargetGroup]
+    matched: dict[str, Any], action: Mapping[str, Any], ways: Mapping[str, _Way]
 ) -> list[dict[str, Any]]:
-    used = [(groups[arn], weight) for arn, weight in weights(action) if weight > 0 and arn in groups]
+    used = [(ways[arn], weight) for arn, weight in weights(action) if weight > 0 and arn in ways]
     if not used:
         return [{"match": matched, "direct_response": envoy_pages.unavailable()}]
     sticky = action["ForwardConfig"].get("TargetGroupStickinessConfig") or {}
@@ -117,36 +131,32 @@ def _forward(
     # Who was led to one of the groups before says so by its cookie.
     seconds = int(sticky.get("DurationSeconds", 3600))
     found = []
-    for group, _ in used:
-        cookie = {"name": "cookie", "string_match": {"safe_regex": {"regex": _holds(_cookie(group))}}}
+    for way, _ in used:
+        cookie = {"name": "cookie", "string_match": {"safe_regex": {"regex": _holds(way.cookie)}}}
         own = {**matched, "headers": [*matched.get("headers", ()), cookie]}
-        back = {"response_headers_to_add": [_keep(group, seconds)]}
-        found += [{**route, **back} for route in _reading_or_not(own, _to_one(group))]
-    return found + _reading_or_not(matched, _to_many(used, [_keep(group, seconds) for group, _ in used]))
-
-
-def _cookie(group: TargetGroup) -> str:
-    return f"{_GROUP_COOKIE}={group.arn.rpartition('/')[2]}"
+        back = {"response_headers_to_add": [_keep(way, seconds)]}
+        found += [{**route, **back} for route in _reading_or_not(own, _to_one(way))]
+    return found + _reading_or_not(matched, _to_many(used, [_keep(way, seconds) for way, _ in used]))
 
 
 def _holds(cookie: str) -> str:
     return rf"(?:.*;\s*)?{cookie}(?:\s*;.*)?"
 
 
-def _keep(group: TargetGroup, seconds: int) -> dict[str, Any]:
-    value = f"{_cookie(group)}; Max-Age={seconds}; Path=/"
+def _keep(way: _Way, seconds: int) -> dict[str, Any]:
+    value = f"{way.cookie}; Max-Age={seconds}; Path=/"
     return _header("set-cookie", value, "APPEND_IF_EXISTS_OR_ADD")
 
 
-def _to_one(group: TargetGroup) -> dict[str, Any]:
-    return {"route": {"cluster": name(group.arn)}, **_stickiness(group)}
+def _to_one(way: _Way) -> dict[str, Any]:
+    return {"route": {"cluster": way.cluster}, **way.filtered}
 
 
-def _to_many(used: Sequence[tuple[TargetGroup, int]], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _to_many(used: Sequence[tuple[_Way, int]], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """kept -- a header that the answer is given, for each group."""
     clusters = []
-    for at, (group, weight) in enumerate(used):
-        cluster = {"name": name(group.arn), "weight": weight, **_stickiness(group)}
+    for at, (way, weight) in enumerate(used):
+        cluster = {"name": way.cluster, "weight": weight, **way.filtered}
         clusters.append({**cluster, "response_headers_to_add": [kept[at]]} if kept else cluster)
     return {"route": {"weighted_clusters": {"clusters": clusters}}}
 
@@ -173,20 +183,28 @@ def _retry(on: str) -> dict[str, Any]:
     }
 
 
+def _way(group: TargetGroup, sleeps: bool) -> _Way:
+    filters = {**_stickiness(group), **(_waits(group) if sleeps else {})}
+    cookie = f"{_GROUP_COOKIE}={group.arn.rpartition('/')[2]}"
+    return _Way(name(group.arn), cookie, {"typed_per_filter_config": filters} if filters else {})
+
+
+def _waits(group: TargetGroup) -> dict[str, Any]:
+    """The node is asked first, and answers when a target is there (node/balancer/waking.py)."""
+    typed = {"@type": _EXT + "filters.http.ext_authz.v3.ExtAuthzPerRoute"}
+    return {WAKING: {**typed, "check_settings": {"context_extensions": {WOKEN: group.arn}}}}
+
+
 def _stickiness(group: TargetGroup) -> dict[str, Any]:
     """The cookie that leads back to the same target of a group."""
     if not enabled(group.attributes, "stickiness.enabled"):
         return {}
     kind = group.attributes.get("stickiness.type", "lb_cookie")
-    if kind == "lb_cookie":
-        seconds = number(group.attributes, "stickiness.lb_cookie.duration_seconds", 86400)
-        cookie = {"name": _TARGET_COOKIE, "ttl": f"{seconds:.0f}s", "path": "/"}
-    elif kind == "app_cookie":
-        seconds = number(group.attributes, "stickiness.app_cookie.duration_seconds", 86400)
-        cookie = {"name": _APP_COOKIE, "ttl": f"{seconds:.0f}s", "path": "/"}
-    else:
+    if kind not in _COOKIES:
         return {}
+    seconds = number(group.attributes, f"stickiness.{kind}.duration_seconds", 86400)
+    cookie = {"name": _COOKIES[kind], "ttl": f"{seconds:.0f}s", "path": "/"}
     state = {"@type": _EXT + "http.stateful_session.cookie.v3.CookieBasedSessionState", "cookie": cookie}
     session = {"session_state": {"name": "envoy.http.stateful_session.cookie", "typed_config": state}}
     typed = {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSessionPerRoute"}
-    return {"typed_per_filter_config": {STATEFUL: {**typed, "stateful_session": session}}}
+    return {STATEFUL: {**typed, "stateful_session": session}}

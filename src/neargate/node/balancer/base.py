@@ -11,6 +11,7 @@ from typing import Protocol
 from neargate.kit.errors import CellError as CellError
 from neargate.model.balancer import Target
 from neargate.model.balancing import View
+from neargate.model.metric import Point
 from neargate.model.target_health import Verdict
 
 
@@ -35,4 +36,12 @@ class BalancerCell(Protocol):
 
     async def forget_targets(self, drained: Sequence[Target]) -> None:
         """Remove draining targets that have nothing left to answer."""
+        ...
+
+    async def wake(self, group_arn: str) -> None:
+        """A request waits for a target of this group, which scales to zero."""
+        ...
+
+    async def put_traffic(self, points: Sequence[Point], asked: Sequence[str]) -> None:
+        """Keep what the load balancers did. asked -- groups that scale to zero and had requests lately."""
         ...

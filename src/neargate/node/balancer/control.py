@@ -15,6 +15,7 @@ from neargate.model.balancing import View
 from neargate.node.balancer import leftovers
 from neargate.node.balancer.base import BalancerCell, CellError
 from neargate.node.balancer.checker import AssumedHealthy, Checker
+from neargate.node.balancer.connections import busy
 from neargate.node.balancer.drain import Drain
 from neargate.node.network.firewall import FirewallError
 
@@ -52,7 +53,7 @@ class Balancing:
 
     async def _follow(self) -> NoReturn:
         checker, ready = Checker(self._cell, self._clock), asyncio.Event()
-        drain = Drain(self._cell, self._clock)
+        drain = Drain(self._cell, self._clock, busy)
         async with AsyncExitStack() as self._held:
             self._plane = None
             async with asyncio.TaskGroup() as group:
@@ -69,11 +70,11 @@ class Balancing:
 
     async def _carry_out(self, view: View) -> None:
         if not view.empty and self._plane is None:
-            from neargate.node.balancer import (
-                plane,
-            )  # gRPC and Envoy's messages: only where there is a balancer
+            # gRPC and Envoy's messages: only where there is something to carry
+            from neargate.node.balancer.plane import opened
 
-            self._plane = await self._held.enter_async_context(plane.opened(self._settings))
+            opening = opened(self._settings, self._cell, self._clock)
+            self._plane = await self._held.enter_async_context(opening)
         if self._plane is not None and not view.empty:
             await self._plane.take(view)
         elif self._plane is not None or leftovers.any_of(self._settings):

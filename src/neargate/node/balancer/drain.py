@@ -1,9 +1,11 @@
-"""Lets draining targets go: when their group's deregistration delay is over, or as soon as nothing of them is
-left to be answered. Run by control.py.
+"""Lets draining targets go: when their group's deregistration delay is over, or as soon as they have nothing
+left to answer, which AWS only does behind the scenes. Run by control.py.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import NoReturn
 
 from neargate.kit.clock import Clock
@@ -13,52 +15,80 @@ from neargate.model.target_health import drained_at
 from neargate.node.balancer.base import BalancerCell, CellError
 
 log = logging.getLogger(__name__)
-_AGAIN_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
+_QUIET_LOOKS = 3
+"""Looks in a row without a connection, the first when Envoy has long been told."""
+
+Busy = Callable[[Collection[tuple[str, int]]], set[tuple[str, int]]]
+
+
+@dataclass(slots=True)
+class _Draining:
+    target: Target
+    end: float
+    countable: bool
+    """Its traffic is connections, so that the last one's end can be seen."""
+    quiet: int = 0
 
 
 class Drain:
-    def __init__(self, cell: BalancerCell, clock: Clock) -> None:
+    def __init__(self, cell: BalancerCell, clock: Clock, busy: Busy | None = None) -> None:
+        """busy -- those of some addresses that have connections; None: only the delay counts."""
         self._cell = cell
         self._clock = clock
-        self._ends: dict[str, tuple[float, Target]] = {}
+        self._busy = busy
+        self._draining: dict[str, _Draining] = {}
         self._news = asyncio.Event()
 
     def take(self, view: View) -> None:
         """Targets of a group that is gone have nobody left to wait for."""
-        self._ends = {
-            id: (
-                drained_at(target, view.groups[target.group_arn]) if target.group_arn in view.groups else 0.0,
-                target,
-            )
-            for id, target in view.targets.items()
-            if target.state == "draining"
-        }
+        before, self._draining = self._draining, {}
+        for id, target in view.targets.items():
+            if target.state == "draining":
+                group = view.groups.get(target.group_arn)
+                end = drained_at(target, group) if group else 0.0
+                countable = group is not None and "UDP" not in group.protocol
+                self._draining[id] = _Draining(
+                    target, end, countable, before[id].quiet if id in before else 0
+                )
         self._news.set()
 
     async def run(self) -> NoReturn:
         while True:
             await self._wait()
-            now = self._clock.now()
-            over = {id: target for id, (end, target) in self._ends.items() if end <= now}
+            over = await self._over()
             if not over:
                 continue
             try:
-                await self._cell.forget_targets(list(over.values()))
+                await self._cell.forget_targets([self._draining[id].target for id in over])
             except CellError as error:
                 log.warning("drained targets are not removed: %s", error)
-                await self._clock.sleep(_AGAIN_SECONDS)
+                await self._clock.sleep(_LOOK_SECONDS)
             else:
-                self._ends = {id: end for id, end in self._ends.items() if id not in over}
+                for id in over:
+                    self._draining.pop(id, None)
+
+    async def _over(self) -> list[str]:
+        now, counted = self._clock.now(), {id: it for id, it in self._draining.items() if it.countable}
+        if self._busy is not None and counted:
+            places = {(it.target.address, it.target.port) for it in counted.values()}
+            busy = await asyncio.to_thread(self._busy, places)
+            for it in counted.values():
+                it.quiet = 0 if (it.target.address, it.target.port) in busy else it.quiet + 1
+        return [id for id, it in self._draining.items() if it.end <= now or it.quiet >= _QUIET_LOOKS]
 
     async def _wait(self) -> None:
-        """Until the next one's time, or news."""
+        """Until there is something to look at: the next end, or the next look at connections."""
         self._news.clear()
-        if not self._ends:
+        if not self._draining:
             await self._news.wait()
             return
-        first = min(end for end, _ in self._ends.values())
+        first = min(it.end for it in self._draining.values()) - self._clock.now()
+        if self._busy is not None:
+            await self._clock.sleep(min(max(first, 0.0), _LOOK_SECONDS))
+            return
         try:
-            async with asyncio.timeout(max(0.0, first - self._clock.now())):
+            async with asyncio.timeout(max(0.0, first)):
                 await self._news.wait()
         except TimeoutError:
             return

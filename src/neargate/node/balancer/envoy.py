@@ -18,6 +18,7 @@ import httpx
 
 from neargate.kit.instance import instance_of
 from neargate.kit.settings import Settings
+from neargate.model.envoy_clusters import NODE_CLUSTER
 from neargate.node import cgroup
 from neargate.node.companion import Companion
 
@@ -27,8 +28,8 @@ _MEMORY = 1 << 30
 _HEAP = 900 << 20
 _PIDS = 512
 _CPU_SHARES = 4096
+_LOG = 1 << 20
 _DRAIN_SECONDS = 600
-NODE_CLUSTER = "node"
 _EXT = "type.googleapis.com/envoy.extensions."
 _AGAIN = {"base_interval": "0.1s", "max_interval": "0.5s"}
 _RUNTIME = {
@@ -102,6 +103,12 @@ class Envoy:
             cgroup.join_shims(self._instance, pid)  # out of the group that a service manager ends
         self._group.add(pid, "process")
         self._admin.unlink(missing_ok=True)
+
+    def cut_log(self) -> None:
+        """Its errors do not fill the machine's memory, in which the run directory may lie."""
+        path = self.directory / "envoy.log"
+        if path.stat().st_size > _LOG:
+            os.truncate(path, 0)
 
     async def ask(self, path: str) -> bytes:
         """Ask its admin interface. Raise OSError if it does not answer."""

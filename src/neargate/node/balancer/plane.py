@@ -7,14 +7,18 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from neargate.kit.clock import Clock
 from neargate.kit.instance import instance_of
 from neargate.kit.settings import Settings
 from neargate.model.balancing import View
 from neargate.model.envoy import Translator
 from neargate.model.envoy_listeners import transports
 from neargate.node.balancer.ads import Ads, served
+from neargate.node.balancer.base import BalancerCell
+from neargate.node.balancer.counters import Counters
 from neargate.node.balancer.envoy import Envoy
 from neargate.node.balancer.publication import Publication
+from neargate.node.balancer.waking import Waking
 from neargate.node.network import balancers as addresses
 from neargate.node.network import firewall
 
@@ -23,11 +27,14 @@ _APPLIED_SECONDS = 5.0
 
 
 class Plane:
-    def __init__(self, settings: Settings, envoy: Envoy, publication: Publication) -> None:
+    def __init__(
+        self, settings: Settings, publication: Publication, waking: Waking, counters: Counters
+    ) -> None:
         self._instance = instance_of(settings.data_dir)
         self._vpc_cidr = settings.vpc_cidr
-        self._envoy = envoy
         self._publication = publication
+        self._waking = waking
+        self._counters = counters
         self._translator = Translator()
         self._addresses: set[str] | None = None
         self._ports: list[tuple[str, str, int]] | None = None
@@ -44,6 +51,8 @@ class Plane:
             await firewall.open_balancers(self._instance, ports)
             self._ports = ports
         number = self._publication.publish(self._translator.resources(view))
+        self._waking.take(view, number)
+        self._counters.view = view
         if before is not None and before - wanted:
             await self._applied(number)
             await asyncio.to_thread(addresses.own, self._vpc_cidr, wanted)
@@ -66,7 +75,7 @@ def _ports(view: View) -> list[tuple[str, str, int]]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Plane]:
+async def opened(settings: Settings, cell: BalancerCell, clock: Clock) -> AsyncIterator[Plane]:
     """With Envoy running, or adopted; it runs on when this ends. Raise OSError."""
     envoy, publication = Envoy(settings), Publication()
     await asyncio.to_thread(envoy.prepare)
@@ -74,10 +83,15 @@ async def opened(settings: Settings) -> AsyncIterator[Plane]:
     async def begun(adopted: bool) -> None:
         log.info("Envoy runs", extra={"adopted": adopted, "pid": envoy.companion.pid})
 
-    async with served(envoy.socket, envoy.uid, Ads(publication).handlers()):
+    waking, counters = Waking(cell, publication, clock), Counters(cell, envoy, clock)
+    async with served(envoy.socket, envoy.uid, Ads(publication).handlers(), waking.handlers()):
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(envoy.companion.run(envoy.command(), begun), name="envoy")
+            own = [
+                group.create_task(envoy.companion.run(envoy.command(), begun), name="envoy"),
+                group.create_task(counters.run(), name="envoy-counters"),
+            ]
             try:
-                yield Plane(settings, envoy, publication)
+                yield Plane(settings, publication, waking, counters)
             finally:
-                keeping.cancel()
+                for task in own:
+                    task.cancel()

@@ -16,8 +16,10 @@ from neargate.kit.errors import ApiError, CellError
 from neargate.model import certificate as certificates
 from neargate.model.balancer import Certificate, Target, target_id
 from neargate.model.balancing import EMPTY, KeyPair, View
+from neargate.model.metric import Point
 from neargate.model.sealed import SealError
 from neargate.services.call import House
+from neargate.state import metrics
 from neargate.state.catalog_balancers import (
     CERTIFICATE,
     LISTENER,
@@ -117,6 +119,32 @@ class Balancers:
 
         with _cell_errors():
             await self._house.store.write(body)
+
+    async def wake(self, group_arn: str) -> None:
+        """A request waits: control/autoscaling_zero hears of it."""
+        now = self._house.clock.now()
+
+        def body(tx: Tx) -> None:
+            if group := tx.get(TARGET_GROUP, group_arn):
+                tx.put(TARGET_GROUP, replace(group, woken_at=now))
+
+        with _cell_errors():
+            await self._house.store.write(body)
+
+    async def put_traffic(self, points: Sequence[Point], asked: Sequence[str]) -> None:
+        """See node/balancer/base: to the metrics, and to who scales to zero."""
+        now = self._house.clock.now()
+
+        def body(tx: Tx) -> None:
+            for arn in asked:
+                if group := tx.get(TARGET_GROUP, arn):
+                    tx.put(TARGET_GROUP, replace(group, last_request_at=now))
+
+        with _cell_errors():
+            if points:
+                await self._house.metrics.write(lambda tx: metrics.put(tx, points))
+            if asked:
+                await self._house.store.write(body)
 
     # -- the view --------------------------------------------------------------------------------------
 

@@ -1,0 +1,102 @@
+"""Requests that wait for a service which is scaled to zero, and what is counted: with a real Envoy."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from neargate.model import traffic
+from neargate.model.balancer_rules_attributes import SCALE_TO_ZERO
+from neargate.model.traffic import Between, Reading
+from tests.support.envoy_rig import Rig, forward, group, listener, target
+from tests.support.real import eventually
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("rig")) as rig:
+        yield rig
+
+
+ZERO = group("zero", attributes={SCALE_TO_ZERO: "true"})
+PLAIN = group("plain")
+
+
+def test_a_request_waits_until_a_target_is_there(rig: Rig) -> None:
+    rig.woken.clear()
+    front = listener(forward((ZERO, 1)))
+    _, port = rig.web("woken")
+    rig.publish(rig.view([front], [ZERO], []))
+    with ThreadPoolExecutor() as threads:
+        asked = [threads.submit(rig.get) for _ in range(5)]
+        eventually(lambda: rig.woken, "the service is asked for")
+        rig.publish(rig.view([front], [ZERO], [target(ZERO, port, "initial")]))
+        assert not any(answer.done() for answer in asked)
+        rig.publish(rig.view([front], [ZERO], [target(ZERO, port)]))
+        assert {answer.result(20).body for answer in asked} == {"hello from woken"}
+    assert rig.woken == [ZERO.arn]
+    assert rig.get().body == "hello from woken"
+
+
+def test_it_waits_in_a_group_among_others_too(rig: Rig) -> None:
+    rig.woken.clear()
+    front = listener(forward((ZERO, 999), (PLAIN, 0)))
+    rig.publish(rig.view([front], [ZERO, PLAIN], []))
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(rig.get)
+        eventually(lambda: rig.woken == [ZERO.arn], "the service is asked for")
+        rig.publish(rig.view([front], [ZERO, PLAIN], [target(ZERO, rig.web("woken")[1])]))
+        assert asked.result(20).body == "hello from woken"
+
+
+def test_other_groups_do_not_wait(rig: Rig) -> None:
+    rig.woken.clear()
+    rig.publish(rig.view([listener(forward((PLAIN, 1)))], [PLAIN], []))
+    assert rig.get().status == 503
+    assert rig.woken == []
+
+
+def reading(rig: Rig) -> Reading:
+    """As node/balancer/counters.py reads it."""
+    counters = rig.do(rig.envoy.ask(f"/stats?usedonly&filter={traffic.quoted(traffic.COUNTERS)}"))
+    times = rig.do(rig.envoy.ask(f"/stats/prometheus?usedonly&filter={traffic.quoted(traffic.TIMES)}"))
+    return Reading.of(counters.decode(), times.decode())
+
+
+def test_what_envoy_counts_becomes_metrics(rig: Rig) -> None:
+    _, port = rig.web("it")
+    view = rig.view(
+        [listener(forward((PLAIN, 1)))],
+        [PLAIN],
+        [target(PLAIN, port), target(PLAIN, rig.free_port(), "unhealthy")],
+    )
+    rig.publish(view)
+    before = reading(rig)
+    for path, times in (("/", 5), ("/status?404", 2), ("/status?503", 1)):
+        for _ in range(times):
+            rig.get(path)
+    rig.publish(rig.view([listener(forward((PLAIN, 1)))], [PLAIN], [target(PLAIN, rig.free_port())]))
+    assert rig.get().status == 502
+    found = {}
+
+    def all_there() -> bool:
+        """Histograms are merged a moment later."""
+        points = traffic.points(view, Between(before, reading(rig)), 60.0)
+        found.clear()
+        found.update(
+            {(p.metric.name, tuple(k for k, _ in p.metric.dimensions)): p.summary.sum for p in points}
+        )
+        return ("TargetResponseTime", ("LoadBalancer",)) in found
+
+    eventually(all_there, "the times are there")
+    own, both = ("LoadBalancer",), ("LoadBalancer", "TargetGroup")
+    assert found["RequestCount", own] == found["RequestCount", both] == 9
+    assert found["HTTPCode_Target_2XX_Count", own] == 5
+    assert found["HTTPCode_Target_4XX_Count", both] == 2
+    assert found["HTTPCode_Target_5XX_Count", both] == 1
+    assert found["HTTPCode_ELB_5XX_Count", own] == 1
+    assert found["HealthyHostCount", both] == found["UnHealthyHostCount", both] == 1
+    assert found["RequestCountPerTarget", ("TargetGroup",)] == 9
+    assert found["ProcessedBytes", own] > 1000
