@@ -61,7 +61,7 @@ def _let_go() -> None:
 
     Modules are: nobody may read where they are, so those that are loaded when they are used are loaded now.
     """
-    dns.rdata.load_all_types()
+    dns.rdata.load_all_types()  # type: ignore[no-untyped-call]
     importlib.import_module("encodings.idna")
     resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
