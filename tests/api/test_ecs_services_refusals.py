@@ -8,6 +8,7 @@ from tests.support.ecs import SCOPE, Ecs, container, definition, refused
 from tests.support.ecs_services import (
     add_group,
     add_namespace,
+    add_offer,
     add_registry,
     add_rule,
     create,
@@ -207,6 +208,22 @@ async def test_namespaces(ready: Ecs) -> None:
         "namespace": arn,
         "services": [{"portName": "http", "discoveryName": "http"}],
     }
+    await add_offer(ready, made["serviceArn"], "http")
+    assert (await update(ready, serviceConnectConfiguration=connect))["deployments"] == made["deployments"]
+    taken = (INVALID, "The discoveryName http is already used in the namespace space.")
+    await unwritten(ready, taken, serviceName="second", **asked)
+    port = {
+        "portName": "http",
+        "discoveryName": "b",
+        "clientAliases": [{"port": 80, "dnsName": "http.space"}],
+    }
+    await unwritten(
+        ready,
+        (INVALID, "The client alias http.space:80 is already used in the namespace space."),
+        serviceName="second",
+        taskDefinition="served",
+        serviceConnectConfiguration={**connect, "services": [port]},
+    )
     for name in ("space", arn):
         listed = (await ready.list_services_by_namespace(namespace=name))["serviceArns"]
         assert listed == [made["serviceArn"]]

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from neargate.model.balancer import ListenerRule, TargetGroup
 from neargate.model.discovery import DiscoveryService, Namespace
 from neargate.model.service import Service, ServiceDeployment
+from neargate.model.service_connect import ConnectEndpoint
 from neargate.model.task import Task
 from neargate.state.catalog import TASK
 from neargate.state.catalog_balancers import LISTENER_RULE, TARGET_GROUP
-from neargate.state.catalog_discovery import DISCOVERY_SERVICE, NAMESPACE
+from neargate.state.catalog_discovery import CONNECT_ENDPOINT, DISCOVERY_SERVICE, NAMESPACE
 from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT
 from neargate.state.store import Tx
 from tests.support.ecs import SCOPE, Ecs
@@ -155,6 +156,20 @@ async def add_namespace(ecs: Ecs, name: str = "space") -> str:
     )
     await ecs.store.write(lambda tx: tx.put(NAMESPACE, space))
     return space.arn
+
+
+async def add_offer(ecs: Ecs, service: str, name: str) -> None:
+    """What a service offers by Service Connect in namespace `space`, as control/service_connect writes it."""
+    endpoint = ConnectEndpoint(
+        **OWNED,
+        namespace_id="ns-space",
+        discovery_name=name,
+        service_arn=service,
+        port_name=name,
+        dns_name=f"{name}.space",
+        port=80,
+    )
+    await ecs.store.write(lambda tx: tx.put(CONNECT_ENDPOINT, endpoint))
 
 
 async def add_registry(ecs: Ecs, *records: str) -> str:

@@ -140,6 +140,8 @@ def _connected(given: Mapping[str, Any], definition: Mapping[str, Any]) -> Json:
     if len(aliases) > 1:
         refuse(f"{len(aliases)} clientAliases exceeds the max limit of 1.")
     for alias in aliases:
+        if alias.get("testTrafficRules"):
+            unsupported("testTrafficRules of Service Connect are not available.")
         if not 1 <= alias["port"] <= _MAX_PORT:
             refuse(f"The port of a client alias must be between 1 and {_MAX_PORT}.")
         if alias.get("dnsName") and not _DNS_NAME.fullmatch(alias["dnsName"]):

@@ -158,8 +158,14 @@ def test_service_connect_that_is_refused(given: dict[str, Any], message: str) ->
     assert (caught.value.code, caught.value.message) == (INVALID, message)
 
 
-def test_no_certificates_for_service_connect() -> None:
-    secure = {**HTTP, "tls": {"issuerCertificateAuthority": {}}}
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tls": {"issuerCertificateAuthority": {}}},
+        {"clientAliases": [{"port": 80, "testTrafficRules": {"header": {"name": "x"}}}]},
+    ],
+)
+def test_what_service_connect_does_not_do_here(more: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as caught:
-        service_connect(connect(secure, namespace="n"), DEFINITION, "")
+        service_connect(connect({**HTTP, **more}, namespace="n"), DEFINITION, "")
     assert caught.value.code == "UnsupportedFeatureException"

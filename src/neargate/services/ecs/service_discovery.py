@@ -13,7 +13,7 @@ from neargate.model.discovery import Namespace, bare_id
 from neargate.model.record import Scope
 from neargate.services.call import Call
 from neargate.services.ecs import names
-from neargate.state.catalog_discovery import DISCOVERY_SERVICE, NAMESPACE, in_scope
+from neargate.state.catalog_discovery import CONNECT_ENDPOINT, DISCOVERY_SERVICE, NAMESPACE, in_scope
 from neargate.state.store import Tx
 
 _NAME = re.compile(r"[!-~]{1,1024}")
@@ -52,6 +52,24 @@ def default_namespace(tx: Tx, call: Call, text: str) -> str:
         created_at=call.now(),
     )
     return tx.insert(NAMESPACE, made).arn
+
+
+def check_offers(tx: Tx, space: Namespace, offers: Sequence[Mapping[str, Any]], service: str) -> None:
+    """Raise InvalidParameterException unless what a service offers by Service Connect is free in the
+    namespace."""
+    taken = [e for e in tx.find(CONNECT_ENDPOINT, "namespace", space.id) if e.service_arn != service]
+    names_taken = {e.discovery_name for e in taken}
+    aliases_taken = {(e.dns_name, e.port) for e in taken}
+    for offer in offers:
+        name = offer["discoveryName"]
+        if name in names_taken:
+            raise names.invalid(f"The discoveryName {name} is already used in the namespace {space.name}.")
+        for alias in offer.get("clientAliases", ()):
+            dns, port = alias.get("dnsName") or f"{name}.{space.name}", alias["port"]
+            if (dns, port) in aliases_taken:
+                raise names.invalid(
+                    f"The client alias {dns}:{port} is already used in the namespace {space.name}."
+                )
 
 
 def check_registries(tx: Tx, scope: Scope, registries: Sequence[Mapping[str, Any]]) -> None:

@@ -76,6 +76,7 @@ def _deployed(tx: Tx, call: Call, params: Params, before: Service, service: Serv
         call,
         names.need_cluster(tx, service.cluster_arn),
         definition,
+        service.arn,
         strategy,
         service.body["enableExecuteCommand"],
     )

@@ -15,7 +15,7 @@ from neargate.services.call import Call
 from neargate.services.ecs import names
 from neargate.services.ecs.network import check_network, read_network
 from neargate.services.ecs.requests import check_platform, platform
-from neargate.services.ecs.service_discovery import check_registries, namespace
+from neargate.services.ecs.service_discovery import check_offers, check_registries, namespace
 from neargate.services.ecs.service_targets import check_targets
 from neargate.state.store import Tx
 
@@ -48,6 +48,7 @@ class Ground:
     call: Call
     cluster: Cluster
     definition: TaskDefinition
+    service_arn: str
     strategy: str = "ROLLING"
     """Of deployments."""
     enable_execute_command: bool = False
@@ -119,7 +120,9 @@ def _connect(ground: Ground, asked: Mapping[str, Any], given: Collection[str]) -
     default = ground.cluster.service_connect_defaults.get("namespace", "")
     made = service_rules_tasks.service_connect(asked, ground.definition.body, default)
     if made["enabled"] and "serviceConnectConfiguration" in given:
-        made["namespace"] = namespace(ground.tx, ground.call.scope, made["namespace"]).arn
+        space = namespace(ground.tx, ground.call.scope, made["namespace"])
+        made["namespace"] = space.arn
+        check_offers(ground.tx, space, made["services"], ground.service_arn)
     return made
 
 

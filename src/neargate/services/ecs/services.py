@@ -101,6 +101,7 @@ def _begun(
         call,
         cluster,
         definition,
+        service.arn,
         service.body["deploymentConfiguration"]["strategy"],
         service.body["enableExecuteCommand"],
     )

@@ -61,7 +61,12 @@ def _made(tx: Tx, call: Call, params: Params, service: Service, scale: float) ->
     definition = names.active_definition(tx, call.scope, params["taskDefinition"])
     cluster = names.need_cluster(tx, service.cluster_arn)
     ground = service_workload.Ground(
-        tx, call, cluster, definition, enable_execute_command=service.body["enableExecuteCommand"]
+        tx,
+        call,
+        cluster,
+        definition,
+        service.arn,
+        enable_execute_command=service.body["enableExecuteCommand"],
     )
     id = f"ecs-svc/{call.ids.digits(19)}"
     now = call.now()
