@@ -279,3 +279,15 @@ def test_a_client_may_have_the_url_of_a_queue_as_its_endpoint(sqs: Any, door: Do
     sqs.send_message(QueueUrl=url, MessageBody="m")
     other = door.client("sqs", endpoint_url=url)
     assert [m["Body"] for m in receive(other, url)] == ["m"]
+
+
+def test_permissions_are_recorded(sqs: Any) -> None:
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    given = {"QueueUrl": url, "Label": "l", "AWSAccountIds": ["111122223333"], "Actions": ["SendMessage"]}
+    sqs.add_permission(**given)
+    refused("InvalidParameterValue", sqs.add_permission, **given)
+    (statement,) = json.loads(attributes(sqs, url)["Policy"])["Statement"]
+    assert statement["Sid"] == "l" and statement["Action"] == ["SQS:SendMessage"]
+    sqs.remove_permission(QueueUrl=url, Label="l")
+    assert "Policy" not in attributes(sqs, url)
+    refused("InvalidParameterValue", sqs.remove_permission, QueueUrl=url, Label="l")

@@ -23,7 +23,7 @@ async def create_schedule(call: Call, params: Params) -> Result:
             return known.arn
         if known is not None:
             raise names.conflict(f"Schedule {made.name} already exists.")
-        return tx.insert(EVENT_SCHEDULE, timed(made, call.now())).arn
+        return tx.insert(EVENT_SCHEDULE, timed(made, made.created_at)).arn
 
     return {"ScheduleArn": await call.store.write(body)}
 
