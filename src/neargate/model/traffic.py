@@ -25,7 +25,7 @@ _DOWN = (
     "downstream_rq_(total|[2-5]xx)|downstream_cx_(total|active|[rt]x_bytes_total)|"
     "rq_(redirect|direct_response)"
 )
-COUNTERS = rf"^(cluster\.[^.]+\.({_CLUSTER})|(http|tcp)\.(app|net)/[^.]+\.({_DOWN}))$"
+COUNTERS = rf"^(cluster\.[^.]+\.({_CLUSTER})|(http|tcp)\.(app|net|connect)/[^.]+\.({_DOWN}))$"
 """Which of its counters Envoy is asked for, as a regular expression."""
 TIMES = r"upstream_rq_time$"
 _BUCKET = re.compile(

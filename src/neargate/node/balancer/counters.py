@@ -8,7 +8,7 @@ import logging
 from typing import NoReturn
 
 from neargate.kit.clock import Clock
-from neargate.model import traffic
+from neargate.model import traffic, traffic_connect
 from neargate.model.balancer_rules_attributes import SCALE_TO_ZERO
 from neargate.model.balancing import EMPTY, View, enabled
 from neargate.model.traffic import Between, Reading
@@ -49,7 +49,8 @@ class Counters:
 
     async def _hand_over(self, between: Between) -> None:
         # A moment before now: a reading at the turn of a minute is about the one that has ended.
-        points = traffic.points(self.view, between, self._clock.now() - 1.0)
+        at = self._clock.now() - 1.0
+        points = traffic.points(self.view, between, at) + traffic_connect.points(self.view, between, at)
         groups = [g for g in self.view.groups.values() if enabled(g.attributes, SCALE_TO_ZERO)]
         asked = [group.arn for group in groups if traffic.requests(between, group)]
         if points or asked:
