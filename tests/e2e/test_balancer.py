@@ -1,17 +1,26 @@
 """Load balancers for real: Envoy in front of containers, from the machine and from other tasks."""
 
+import json
+import os
+import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from websockets.sync.client import connect
 
+from neargate.kit.instance import instance_of
+from neargate.node.balancer.connections import busy
+from neargate.node.network.balancers import PROTOCOL
 from tests.e2e.conftest import Stack
 from tests.support import web_target
 from tests.support.python_image import python_image
-from tests.support.real import eventually
+from tests.support.real import RealDaemon, eventually, leftovers
 
 _REFUSED = 7
 
@@ -134,3 +143,140 @@ def test_tasks_reach_listeners_and_nothing_else_at_a_balancers_address(web: Web)
         task = web.stack.run(web.stack.container(script))
         web.stack.wait(task, "STOPPED")
     assert web.stack.lines(task, "main") == ["open", "shut"]
+
+
+def test_a_killed_daemon_costs_no_connection(web: Web) -> None:
+    """The next one finds Envoy, its targets and their states again; what changed meanwhile is taken up."""
+    daemon = web.stack.daemon
+    balancer, group = web.balancer("outlives"), web.group("outlives")
+    web.listener(balancer, group)
+    address = web.address(balancer)
+    tasks = [web.target(name) for name in ("one", "two")]
+    web.register(group, *(ip for _, ip in tasks))
+    envoy = envoy_pid(daemon)
+    with connect(f"ws://{address}/socket", proxy=None) as socket, Asking(address) as asking:
+        socket.send("before")
+        assert socket.recv(timeout=10) == "before"
+        daemon.kill()
+        socket.send("without")
+        assert socket.recv(timeout=10) == "without"
+        seen = asking.answered
+        eventually(lambda: asking.answered > seen + 20, "requests are answered without a daemon")
+        daemon.up()
+        assert web.states(group) == {(ip, "healthy") for _, ip in tasks}
+        web.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": tasks[0][1], "Port": 80}])
+        eventually(lambda: get(f"http://{address}/")[1] == "hello from two", "the change is taken up")
+        socket.send("after")
+        assert socket.recv(timeout=10) == "after"
+    assert asking.failed == []
+    assert envoy_pid(daemon) == envoy
+    for arn, _ in tasks:
+        web.stack.stop(arn)
+
+
+def test_a_killed_envoy_is_started_again(web: Web) -> None:
+    balancer, group = web.balancer("again"), web.group("again")
+    web.listener(balancer, group)
+    address = web.address(balancer)
+    arn, ip = web.target("one")
+    web.register(group, ip)
+    os.kill(envoy_pid(web.stack.daemon), signal.SIGKILL)
+    eventually(lambda: get(f"http://{address}/")[1] == "hello from one", "requests are answered again")
+    web.stack.stop(arn)
+
+
+def test_targets_turn_unhealthy_and_drain(web: Web) -> None:
+    balancer = web.balancer("health")
+    group = web.group(
+        "health",
+        HealthCheckPath="/status?404",
+        HealthCheckIntervalSeconds=5,
+        HealthCheckTimeoutSeconds=2,
+        UnhealthyThresholdCount=2,
+    )
+    web.listener(balancer, group)
+    arn, ip = web.target("one")
+    web.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": ip, "Port": 80}])
+
+    def health() -> dict[str, str]:
+        told = web.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        found: dict[str, str] = told[0]["TargetHealth"] if told else {}
+        return found
+
+    eventually(lambda: health().get("State") == "unhealthy", "it is unhealthy")
+    assert health()["Reason"] == "Target.ResponseCodeMismatch"
+    assert health()["Description"] == "Health checks failed with these codes: [404]"
+    address = web.address(balancer)
+    with subprocess.Popen(
+        ["curl", "-sS", f"http://{address}/slow?3"], stdout=subprocess.PIPE, text=True
+    ) as slow:
+        eventually(lambda: (ip, 80) in busy([(ip, 80)]), "the request is on its way")
+        web.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": ip, "Port": 80}])
+        eventually(lambda: get(f"http://{address}/")[0] == 503, "no new requests")
+        assert health()["State"] == "draining"
+        assert slow.communicate(timeout=20)[0] == "hello from one"
+    eventually(lambda: not health(), "it is gone once it has answered")
+    web.stack.stop(arn)
+
+
+def test_nothing_is_left_when_the_last_balancer_goes(tmp_path: Path) -> None:
+    with RealDaemon(tmp_path / "data") as daemon:
+        elb, ec2 = daemon.client("elbv2"), daemon.client("ec2")
+        subnets = [s["SubnetId"] for s in ec2.describe_subnets()["Subnets"]]
+        arn = elb.create_load_balancer(Name="short", Subnets=subnets[:2])["LoadBalancers"][0][
+            "LoadBalancerArn"
+        ]
+        eventually(lambda: envoy_pid(daemon), "Envoy runs")
+        routes = len(own_routes(daemon))
+        assert routes == 2
+        elb.delete_load_balancer(LoadBalancerArn=arn)
+        eventually(
+            lambda: not envoy_pid(daemon) and not own_routes(daemon), "Envoy and its addresses are gone"
+        )
+        elb.create_load_balancer(Name="again", Subnets=subnets[:2])
+        eventually(lambda: envoy_pid(daemon), "Envoy runs")
+    assert envoy_pid(daemon) == 0
+    assert own_routes(daemon) == []
+    assert leftovers(tmp_path / "data") == []
+
+
+def envoy_pid(daemon: RealDaemon) -> int:
+    """0: none runs."""
+    file = Path("/run/neargate") / instance_of(daemon.data_dir) / "envoy/envoy.pid"
+    pid = int(json.loads(file.read_text())["pid"]) if file.exists() else 0
+    return pid if pid and Path(f"/proc/{pid}").exists() else 0
+
+
+def own_routes(daemon: RealDaemon) -> list[str]:
+    """Balancers' addresses on this machine, within the daemon's range."""
+    command = ["ip", "-4", "route", "show", "table", "local", "proto", str(PROTOCOL)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    start = ".".join(daemon.environment["NEARGATE_VPC_CIDR"].split(".")[:2]) + "."
+    return [line for line in told.splitlines() if f"local {start}" in line]
+
+
+class Asking:
+    """Requests one after another on a thread, while the block runs."""
+
+    def __init__(self, address: str) -> None:
+        self.answered, self.failed = 0, list[str]()
+        self._url = f"http://{address}/"
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> "Asking":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=20) as client:
+            while not self._over.is_set():
+                try:
+                    client.get(self._url).raise_for_status()
+                    self.answered += 1
+                except httpx.HTTPError as error:
+                    self.failed.append(repr(error))
