@@ -1,5 +1,6 @@
 """Service Connect for real: a client's task calls a service by its alias, through Envoy, whoever answers."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,19 @@ class Mesh:
             )
         )
 
+    def counted(self, name: str, **dimensions: str) -> float:
+        now = time.time()
+        found = self.stack.daemon.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/ECS",
+            MetricName=name,
+            Dimensions=[{"Name": k, "Value": v} for k, v in dimensions.items()],
+            StartTime=now - 600,
+            EndTime=now + 60,
+            Period=60,
+            Statistics=["Sum"],
+        )
+        return float(sum(point["Sum"] for point in found["Datapoints"]))
+
     def said(self, name: str) -> list[str]:
         """All lines of a service's tasks."""
         streams = self.stack.logs.describe_log_streams(logGroupName="/e2e")["logStreams"]
@@ -86,7 +100,8 @@ class Mesh:
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[Mesh]:
-    with nothing_left(tmp_path / "data"), RealDaemon(tmp_path / "data") as daemon:
+    soon = {"NEARGATE_SERVICE_HEALTHY_SECONDS": "1"}
+    with nothing_left(tmp_path / "data"), RealDaemon(tmp_path / "data", **soon) as daemon:
         yield Mesh(daemon, tmp_path)
 
 
@@ -106,6 +121,24 @@ def test_clients_call_by_alias_whoever_answers(mesh: Mesh) -> None:
     fresh = {_name(task) for task in mesh.tasks("shop")} - names
     eventually(lambda: fresh <= set(mesh.said("client")), "the new one has answered", 60)
     assert [line for line in mesh.said("client") if line.startswith("failed")] == []
+
+
+def test_a_new_deployment_fails_no_call(mesh: Mesh) -> None:
+    mesh.serve("shop", 3, {"portName": "api", "clientAliases": [{"port": 80, "dnsName": "shop"}]})
+    old = _ids(mesh.running("shop", 3))
+    mesh.call("http://shop/who")
+    eventually(lambda: mesh.said("client"), "the client calls", 60)
+    for _ in range(2):
+        mesh.ecs.update_service(cluster="e2e", service="shop", forceNewDeployment=True)
+        mesh.ecs.get_waiter("services_stable").wait(
+            cluster="e2e", services=["shop"], WaiterConfig={"Delay": 1, "MaxAttempts": 90}
+        )
+        assert not _ids(mesh.tasks("shop")) & old
+        old = _ids(mesh.tasks("shop"))
+    names = {_name(task) for task in mesh.tasks("shop")}
+    eventually(lambda: names <= set(mesh.said("client")), "the last ones have answered", 60)
+    assert [line for line in mesh.said("client") if line.startswith("failed")] == []
+    eventually(lambda: mesh.counted("RequestCount", DiscoveryName="api"), "its requests are counted", 150)
 
 
 def test_tcp_goes_through_as_it_is(mesh: Mesh) -> None:
