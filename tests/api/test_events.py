@@ -520,3 +520,15 @@ def test_connections_show_nothing_secret(events: Any, door: Door) -> None:
     assert "NEARGATE_EVENT_HTTP_HOSTS" in str(error)
     events.delete_connection(Name="c")
     refused("ResourceNotFoundException", events.describe_connection, Name="c")
+
+
+def test_a_reset_ends_rules_before_tasks(events: Any, door: Door) -> None:
+    """A rule that starts a task whenever one stops would go on for ever."""
+    parameters = task_parts(door)
+    cluster = "arn:aws:ecs:us-east-1:000000000000:cluster/c"
+    target = {"Id": "1", "Arn": cluster, "RoleArn": ROLE, "EcsParameters": parameters}
+    rule(events, {"source": ["aws.ecs"], "detail": {"lastStatus": ["STOPPED"]}}, target)
+    run(door, parameters)
+    door.forget()
+    assert events.list_rules()["Rules"] == []
+    assert door.client("ecs").list_clusters()["clusterArns"] == []

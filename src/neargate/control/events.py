@@ -25,6 +25,7 @@ from neargate.state.store import Change, StoreError, Tx
 
 log = logging.getLogger(__name__)
 _BATCH = 50
+_TOO_OLD = "MaximumEventAgeInSeconds"
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 300.0
 _LAST = "\U0010ffff"  # after every value of an index
@@ -45,7 +46,7 @@ def plan(delivery: Delivery, refusal: Refused, now: float) -> Delivery | str:
         return "MaximumRetryAttempts"
     due = now + pause_of(attempts, refusal.after)
     if due > delivery.created_at + delivery.target.max_age:
-        return "MaximumEventAgeInSeconds"
+        return _TOO_OLD
     return replace(
         delivery,
         attempts=attempts,
@@ -101,10 +102,17 @@ class Events:
                 return
             now = clock.now()
             due = [delivery for delivery in waiting if not delivery.attempts or delivery.due_at <= now]
-            for batch in _by_target(due):
+            for batch in _by_target(await self._without_late(due, now)):
                 await self._attempt(sender, batch)
             if not due and waiting:
                 await _until(poked, clock, waiting[0].due_at - now)
+
+    async def _without_late(self, due: Sequence[Delivery], now: float) -> list[Delivery]:
+        """Those young enough; the others, which waited for a daemon too long, are given up."""
+        for delivery in due:
+            if now > delivery.created_at + delivery.target.max_age:
+                await self._end(delivery, Refused("EVENT_EXPIRED", "The event is too old."), _TOO_OLD, now)
+        return [each for each in due if now <= each.created_at + each.target.max_age]
 
     async def _attempt(self, sender: Sender, batch: Sequence[Delivery]) -> None:
         outcomes: Sequence[Refused | None]
@@ -128,7 +136,10 @@ class Events:
         if isinstance(after, Delivery):
             await self._parts.store.write(lambda tx: _postpone(tx, delivery, after))
             return
-        buried = await self._parts.store.write(lambda tx: _give_up(tx, delivery, refusal, after, now))
+        await self._end(delivery, refusal, after, now)
+
+    async def _end(self, delivery: Delivery, refusal: Refused, condition: str, now: float) -> None:
+        buried = await self._parts.store.write(lambda tx: _give_up(tx, delivery, refusal, condition, now))
         if not buried:
             log.warning(
                 "an event was given up",

@@ -17,6 +17,7 @@ from neargate.model import lifecycle
 from neargate.model.record import Record
 from neargate.services.call import House
 from neargate.state import catalog, metrics
+from neargate.state.catalog_events import EVENT_DELIVERY, EVENT_RULE, EVENT_SCHEDULE
 from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Kind, Tx
 
@@ -77,7 +78,7 @@ async def reset(house: House) -> dict[str, Any]:
             "reset is only for a daemon started with --ephemeral (NEARGATE_EPHEMERAL=1)",
             status=403,
         )
-    await house.store.write(_forget_services)
+    await house.store.write(_forget_starters)
     await stop_everything(house, "neargate reset", _RESET_SECONDS)
     file_systems = await house.store.read(lambda tx: [fs.id for fs in tx.all(catalog.EFS_FILE_SYSTEM)])
     await house.store.write(_forget)
@@ -89,10 +90,12 @@ async def reset(house: House) -> dict[str, Any]:
     return {"state": "reset"}
 
 
-def _forget_services(tx: Tx) -> None:
-    """First of all, so that nothing starts tasks anew."""
-    for service in tx.all(SERVICE):
-        tx.delete(SERVICE, service.arn)
+def _forget_starters(tx: Tx) -> None:
+    """First of all, so that nothing starts tasks anew: no service, no rule, no schedule."""
+    kinds: tuple[Kind[Any], ...] = (SERVICE, EVENT_RULE, EVENT_SCHEDULE, EVENT_DELIVERY)
+    for kind in kinds:
+        for record in tx.all(kind):
+            tx.delete(kind, kind.id(record))
 
 
 def _kinds() -> Iterable[Kind[Record]]:

@@ -95,6 +95,11 @@ def receive(
     return [_received(tx, message, hidden, now, receipt()) for message in found]
 
 
+def is_any(tx: Tx, queue: Queue, now: float) -> bool:
+    """Whether `receive` would find a message, or one to remove: a look that writes nothing."""
+    return next(_receivable(tx, queue, now), None) is not None
+
+
 def _received(tx: Tx, message: Message, hidden: float, now: float, receipt: str) -> Message:
     taken = replace(
         message,

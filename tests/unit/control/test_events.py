@@ -260,6 +260,19 @@ async def test_when_attempts_are_used_up_it_is_a_dead_letter(tmp_path: Path) -> 
     assert message.attributes["RETRY_ATTEMPTS"]["StringValue"] == "1"
 
 
+async def test_what_waited_for_a_daemon_too_long_is_given_up(tmp_path: Path) -> None:
+    runner = Runner()
+    async with house(tmp_path) as parts:
+        await set_up(parts, target(dead_letter_arn=SCOPE.arn("sqs", "dead"), max_age=3600))
+        await emit(parts, event({"n": 1}), event({"n": 2}, at=1_800_000_002.0))
+        parts.clock.advance(3601)
+        async with delivering(parts, runner):
+            await emptied(parts)
+        (message,) = await messages(parts, "dead")
+    assert json.loads(message.body)["detail"] == {"n": 1} and len(runner.asked) == 1
+    assert message.attributes["EXHAUSTED_RETRY_CONDITION"]["StringValue"] == "MaximumEventAgeInSeconds"
+
+
 async def test_events_reach_a_queue_once_each_and_in_order(tmp_path: Path) -> None:
     async with house(tmp_path) as parts, delivering(parts, Runner()):
         await set_up(parts, target(arn=SCOPE.arn("sqs", "q"), ecs={}))

@@ -31,19 +31,26 @@ async def receive_message(call: Call, params: Params) -> Result:
     queue = await call.store.read(lambda tx: names.need_queue(tx, call, params))
     until = call.now() + (queue.seconds("ReceiveMessageWaitTimeSeconds") if wait is None else wait)
 
-    def body(tx: Tx) -> tuple[list[Message], float | None]:
+    def body(tx: Tx) -> list[Message]:
+        queue, now = names.need_queue(tx, call, params), call.now()
+        seconds = queue.seconds("VisibilityTimeout") if hidden is None else hidden
+        return state.receive(tx, queue, count, seconds, now, lambda: call.ids.hex(32))
+
+    def look(tx: Tx) -> tuple[bool, float | None]:
         queue, now = names.need_queue(tx, call, params), call.now()
         _check_in_flight(tx, queue, now)
-        seconds = queue.seconds("VisibilityTimeout") if hidden is None else hidden
-        found = state.receive(tx, queue, count, seconds, now, lambda: call.ids.hex(32))
-        return found, None if found else state.next_visible(tx, queue, now)
+        there = state.is_any(tx, queue, now)
+        return there, None if there else state.next_visible(tx, queue, now)
 
+    found: list[Message] = []
     while True:
         head = call.store.head()
-        found, coming = await call.store.write(body)
+        there, coming = await call.store.read(look)
+        found = await call.store.write(body) if there else []
         if found or call.now() >= until:
             break
-        await _something(call, queue, head, until if coming is None else min(until, coming))
+        if not there:  # else somebody else was faster
+            await _something(call, queue, head, until if coming is None else min(until, coming))
     messages = [_shown(queue, message, params) for message in found]
     return {"Messages": messages} if messages else {}
 
