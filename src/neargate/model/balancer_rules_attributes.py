@@ -17,7 +17,7 @@ Check = Callable[[str], str | None]
 SCALE_TO_ZERO: Final = "neargate.scale_to_zero.enabled"
 """Ours: with no target in the group, its service is woken and the request waits for it."""
 IDLE_SECONDS: Final = "neargate.scale_to_zero.idle_seconds"
-"""Ours: after so long without a request, such a service is scaled to zero."""
+"""Ours: after so long without a request, such a service is scaled to zero. Traffic is seen each 10 s."""
 _WEEK: Final = 604_800
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _COOKIE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,4096}")
@@ -154,7 +154,7 @@ _EVERY_GROUP: Final = {
         "off", number(1, 100, "off")
     ),
     SCALE_TO_ZERO: Attribute("false"),
-    IDLE_SECONDS: Attribute("300", number(1, 86_400)),
+    IDLE_SECONDS: Attribute("300", number(20, 86_400)),
 }
 _APPLICATION_GROUP: Final = _EVERY_GROUP | {
     "stickiness.type": Attribute("lb_cookie", one_of("lb_cookie", "app_cookie")),

@@ -19,7 +19,8 @@ from neargate.model.record import Scope
 _CLASSES = ("2", "3", "4", "5")
 _CLUSTER = (
     "upstream_rq_[2-5]xx|upstream_rq_completed|upstream_rq_50[34]|upstream_rq_retry|upstream_rq_pending_failure_eject|"
-    "upstream_rq_rx_reset|upstream_cx_none_healthy|upstream_cx_connect_fail|upstream_cx_total|upstream_cx_active"
+    "upstream_rq_rx_reset|upstream_cx_none_healthy|upstream_cx_connect_fail|upstream_cx_total|upstream_cx_active|"
+    "upstream_rq_active"
 )
 _DOWN = (
     "downstream_rq_(total|[2-5]xx)|downstream_cx_(total|active|[rt]x_bytes_total)|"
@@ -87,6 +88,13 @@ class Between:
 
 def requests(between: Between, group: TargetGroup) -> float:
     return between(f"cluster.{cluster_name(group.arn)}.upstream_rq_completed")
+
+
+def in_use(between: Between, group: TargetGroup) -> bool:
+    """Whether anybody was answered, or still is: a WebSocket is one long request."""
+    return bool(
+        requests(between, group) or between.now(f"cluster.{cluster_name(group.arn)}.upstream_rq_active")
+    )
 
 
 def points(view: View, between: Between, at: float) -> list[Point]:

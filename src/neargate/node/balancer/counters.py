@@ -52,7 +52,7 @@ class Counters:
         at = self._clock.now() - 1.0
         points = traffic.points(self.view, between, at) + traffic_connect.points(self.view, between, at)
         groups = [g for g in self.view.groups.values() if enabled(g.attributes, SCALE_TO_ZERO)]
-        asked = [group.arn for group in groups if traffic.requests(between, group)]
+        asked = [group.arn for group in groups if traffic.in_use(between, group)]
         if points or asked:
             await self._cell.put_traffic(points, asked)
 
