@@ -4,11 +4,14 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import Stack
+from tests.support.fleet import Fleet
 from tests.support.real import eventually
 
 RESOURCE = "service/e2e/worker"
@@ -175,6 +178,41 @@ def test_a_minimum_is_kept_and_a_schedule_changes_it(worker: Worker) -> None:
     causes = [activity["Cause"] for activity in worker.activities()]
     assert "scheduled action name soon was triggered" in causes
     assert "minimum capacity was set to 3" in causes
+
+
+def test_a_service_sleeps_while_nobody_asks_and_the_first_request_is_answered(
+    stack: Stack, tmp_path: Path
+) -> None:
+    fleet = Fleet(stack.daemon, tmp_path)
+    balancer, group = fleet.balancer("zero"), fleet.group("zero")
+    fleet.listener(balancer, 80, group)
+    values = {"neargate.scale_to_zero.enabled": "true", "neargate.scale_to_zero.idle_seconds": "20"}
+    fleet.elb.modify_target_group_attributes(
+        TargetGroupArn=group, Attributes=[{"Key": key, "Value": value} for key, value in values.items()]
+    )
+    fleet.create("zero", fleet.definition("v1"), 1, group)
+    url = f"http://{fleet.address(balancer)}/"
+
+    def asleep() -> bool:
+        service = fleet.describe("zero")
+        return bool(service["desiredCount"] == service["runningCount"] == 0)
+
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        for _ in range(2):
+            eventually(asleep, "the service sleeps", 180)
+            answer = client.get(url)
+            assert answer.status_code == 200, answer.text
+            assert fleet.describe("zero")["desiredCount"] == 1
+        fleet.stable("zero")
+        # While it is asked, it is awake: for longer than it would be left alone.
+        for _ in range(30):
+            assert client.get(url).status_code == 200
+            assert fleet.describe("zero")["desiredCount"] == 1
+            time.sleep(1)
+    messages = fleet.messages("zero")
+    assert any(f"a request waited at target group {group}" in message for message in messages)
+    assert any("had no request for 20 seconds" in message for message in messages)
+    fleet.remove("zero")
 
 
 def test_a_spot_task_gets_its_notice_and_ends_well(stack: Stack) -> None:
