@@ -12,7 +12,6 @@ from typing import Any
 from neargate.model import envoy_clusters, envoy_connect, envoy_listeners, envoy_routes, envoy_tls
 from neargate.model.balancer import Listener, ListenerRule, Target, TargetGroup
 from neargate.model.balancing import View, asleep, path_of
-from neargate.model.envoy_conditions import needs_source
 from neargate.model.service_connect import ConnectEndpoint
 
 _TYPE = "type.googleapis.com/envoy."
@@ -36,7 +35,8 @@ class Translator:
         self._kept: dict[tuple[str, str], tuple[tuple[object, ...], Resource]] = {}
         self._made: dict[tuple[str, str], tuple[tuple[object, ...], Resource]] = {}
 
-    def resources(self, view: View) -> Resources:
+    def resources(self, view: View, now: float = 0.0) -> Resources:
+        hour = int(now) // 3600 * 3600
         self._kept, self._made = self._made, {}
         sleeping = set()
         for group, targets in _groups(view):
@@ -51,16 +51,15 @@ class Translator:
             if balancer is None or not balancer.zones:
                 continue
             own = rules[listener.arn]
-            by_source = any(needs_source(rule.conditions) for rule in own)
             for transport in envoy_listeners.transports(listener):
-                made = partial(envoy_listeners.listener, balancer, listener, transport, by_source=by_source)
+                made = partial(envoy_listeners.listener, balancer, listener, transport)
                 name = envoy_listeners.listener_name(listener, transport)
-                self._add(LISTENER, name, made, balancer, listener, by_source)
+                self._add(LISTENER, name, made, balancer, listener)
             if envoy_listeners.is_http(listener):
                 groups = _led_to(view, [listener, *own])
-                routed = partial(envoy_routes.routes, balancer, listener, own, groups, sleeping)
+                routed = partial(envoy_routes.routes, balancer, listener, own, groups, sleeping, hour)
                 waiting = [arn in sleeping for arn in groups]
-                records = (balancer, listener, *own, *groups.values(), *waiting)
+                records = (balancer, listener, *own, *groups.values(), *waiting, hour)
                 self._add(ROUTES, path_of(listener.arn), routed, *records)
             for arn in listener.certificates:
                 if pair := view.certificates.get(arn):
@@ -88,7 +87,10 @@ class Translator:
 
 
 def _same(some: Sequence[object], others: Sequence[object]) -> bool:
-    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
+    """Records by their identity: to compare them would cost what is saved."""
+    return len(some) == len(others) and all(
+        a is b or (isinstance(a, int) and a == b) for a, b in zip(some, others, strict=True)
+    )
 
 
 def _groups(view: View) -> list[tuple[TargetGroup, list[Target]]]:

@@ -38,10 +38,6 @@ def match(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**found, "headers": headers} if headers else found
 
 
-def needs_source(conditions: Sequence[Mapping[str, Any]]) -> bool:
-    return any(condition["Field"] == "source-ip" for condition in conditions)
-
-
 def _any(patterns: Sequence[str]) -> str:
     return "(?:" + "|".join(patterns) + ")"
 

@@ -12,7 +12,7 @@ from neargate.model.balancing import enabled, number, path_of
 from neargate.model.envoy_clusters import ADS, HTTP_PROTOCOLS, NODE_CLUSTER, name
 from neargate.model.envoy_conditions import SOURCE_HEADER
 from neargate.model.envoy_redirects import LUA
-from neargate.model.envoy_routes import STATEFUL, WAKING, weights
+from neargate.model.envoy_routes import STATEFUL, TRACE_HEADERS, WAKING, weights
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _KEPT_UDP_SECONDS = 120
@@ -34,17 +34,14 @@ def listener_name(listener: Listener, transport: str) -> str:
     return path_of(listener.arn) + ("/udp" if transport == "UDP" else "")
 
 
-def listener(
-    balancer: LoadBalancer, wanted: Listener, transport: str, *, by_source: bool = False
-) -> dict[str, Any]:
-    """by_source -- some rule asks for the client's address."""
+def listener(balancer: LoadBalancer, wanted: Listener, transport: str) -> dict[str, Any]:
     addresses = [_address(zone.address, wanted.port, transport) for zone in balancer.zones]
     found: dict[str, Any] = {
         "name": listener_name(wanted, transport),
         "address": addresses[0],
         "additional_addresses": [{"address": address} for address in addresses[1:]],
         "freebind": True,
-        **(_udp(balancer, wanted) if transport == "UDP" else _tcp(balancer, wanted, by_source)),
+        **(_udp(balancer, wanted) if transport == "UDP" else _tcp(balancer, wanted)),
     }
     return found
 
@@ -53,9 +50,9 @@ def _address(address: str, port: int, transport: str) -> dict[str, Any]:
     return {"socket_address": {"protocol": transport, "address": address, "port_value": port}}
 
 
-def _tcp(balancer: LoadBalancer, wanted: Listener, by_source: bool) -> dict[str, Any]:
+def _tcp(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
     http = is_http(wanted)
-    filters = [_http_manager(balancer, wanted, by_source) if http else _tcp_proxy(balancer, wanted)]
+    filters = [_http_manager(balancer, wanted) if http else _tcp_proxy(balancer, wanted)]
     chain: dict[str, Any] = {"filters": filters}
     if wanted.protocol in ("HTTPS", "TLS"):
         http2 = enabled(balancer.attributes, "routing.http2.enabled", True)
@@ -63,7 +60,7 @@ def _tcp(balancer: LoadBalancer, wanted: Listener, by_source: bool) -> dict[str,
     return {"filter_chains": [chain]}
 
 
-def _http_manager(balancer: LoadBalancer, wanted: Listener, by_source: bool) -> dict[str, Any]:
+def _http_manager(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
     idle = f"{number(balancer.attributes, 'idle_timeout.timeout_seconds', 60):.0f}s"
     longest = number(balancer.attributes, "client_keep_alive.seconds", _KEEP_ALIVE_SECONDS)
     mode = balancer.attributes.get("routing.http.xff_header_processing.mode", "append")
@@ -84,9 +81,8 @@ def _http_manager(balancer: LoadBalancer, wanted: Listener, by_source: bool) -> 
         "stream_idle_timeout": idle,
         "common_http_protocol_options": {"idle_timeout": idle, "max_connection_duration": f"{longest:.0f}s"},
         "local_reply_config": envoy_pages.local_replies(),
+        "early_header_mutation_extensions": [_noted()],
     }
-    if by_source:
-        typed["early_header_mutation_extensions"] = [_tell_source()]
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}
 
 
@@ -110,12 +106,18 @@ def _http_filters() -> list[dict[str, Any]]:
     ]
 
 
-def _tell_source() -> dict[str, Any]:
-    header = {"key": SOURCE_HEADER, "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
-    append = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+def _noted() -> dict[str, Any]:
+    """What rules ask for, and the random part of a trace's id, as headers that no target gets to see."""
+    values = {SOURCE_HEADER: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    values |= dict.fromkeys(TRACE_HEADERS, "%UNIQUE_ID%")
+    how = "OVERWRITE_IF_EXISTS_OR_ADD"
+    mutations = [
+        {"append": {"header": {"key": key, "value": value}, "append_action": how}}
+        for key, value in values.items()
+    ]
     typed = {
         "@type": _EXT + "http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        "mutations": [{"append": append}],
+        "mutations": mutations,
     }
     return {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": typed}
 

@@ -17,7 +17,9 @@ from neargate.model.envoy_headers import of_responses, of_tls
 from neargate.model.envoy_redirects import redirect
 
 _EXT = "type.googleapis.com/envoy.extensions."
-_OWN_HEADERS = ("x-envoy-external-address", "x-envoy-internal", SOURCE_HEADER)
+TRACE_HEADERS = ("x-neargate-a", "x-neargate-b", "x-neargate-c")
+"""Each a random UUID, of which a trace's id takes the first eight digits."""
+_OWN_HEADERS = ("x-envoy-external-address", "x-envoy-internal", SOURCE_HEADER, *TRACE_HEADERS)
 _GROUP_COOKIE = "AWSALBTG"
 _COOKIES = {"lb_cookie": "AWSALB", "app_cookie": "AWSALBAPP-0"}
 STATEFUL = "envoy.filters.http.stateful_session"
@@ -55,8 +57,10 @@ def routes(
     rules: Sequence[ListenerRule],
     groups: Mapping[str, TargetGroup],
     sleeping: Collection[str] = (),
+    hour: int = 0,
 ) -> dict[str, Any]:
-    """A RouteConfiguration. sleeping -- ARNs of groups whose requests wait for their first target."""
+    """A RouteConfiguration. sleeping -- ARNs of groups whose requests wait for their first target.
+    hour -- in which traces begin, as a moment: Envoy cannot write the very second in hexadecimal digits."""
     ways = {arn: _way(group, arn in sleeping) for arn, group in groups.items()}
     found = [
         route for rule in rules for route in _routes(match(rule.conditions), rule.actions, listener, ways)
@@ -66,15 +70,20 @@ def routes(
         "name": "all",
         "domains": ["*"],
         "routes": found,
-        "request_headers_to_add": [*_headers(balancer, listener), *of_tls(balancer, listener)],
-        "request_headers_to_remove": _removed(balancer),
+        "request_headers_to_add": [*_headers(balancer, listener, hour), *of_tls(balancer, listener)],
         **of_responses(listener),
     }
-    return {"name": path_of(listener.arn), "virtual_hosts": [host]}
+    # Of the whole, as that comes last: what is added above may be made of what is removed here.
+    removed = {"request_headers_to_remove": _removed(balancer)}
+    return {"name": path_of(listener.arn), "virtual_hosts": [host], **removed}
 
 
-def _headers(balancer: LoadBalancer, listener: Listener) -> list[dict[str, Any]]:
-    added = [_header("X-Forwarded-Port", str(listener.port))]
+def _headers(balancer: LoadBalancer, listener: Listener, hour: int) -> list[dict[str, Any]]:
+    random = "".join(f"%REQ({header}):8%" for header in TRACE_HEADERS)
+    added = [
+        _header("X-Forwarded-Port", str(listener.port)),
+        _header("X-Amzn-Trace-Id", f"Root=1-{hour:08x}-{random}", "ADD_IF_ABSENT"),
+    ]
     mode = balancer.attributes.get("routing.http.xff_header_processing.mode", "append")
     if mode == "append" and enabled(balancer.attributes, "routing.http.xff_client_port.enabled"):
         added.append(

@@ -1,5 +1,6 @@
 """What an application load balancer does with requests: a real Envoy, told by the daemon's own code."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -54,6 +55,8 @@ def test_what_a_target_is_told_of_its_client(rig: Rig) -> None:
     assert headers["x-forwarded-for"].startswith("1.2.3.4,")
     assert headers["x-forwarded-proto"] == "http"
     assert headers["x-forwarded-port"] == "80"
+    assert re.fullmatch("Root=1-[0-9a-f]{8}-[0-9a-f]{24}", headers["x-amzn-trace-id"])
+    assert not [name for name in headers if name.startswith("x-neargate")]
     assert not [name for name in headers if name.startswith("x-envoy") or name == "x-request-id"]
     assert told.headers["server"] == "web-target"
 

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 from neargate.kit.clock import Clock
 from neargate.kit.instance import instance_of
 from neargate.kit.settings import Settings
-from neargate.model.balancing import View
+from neargate.model.balancing import EMPTY, View
 from neargate.model.envoy import Translator
 from neargate.model.envoy_listeners import transports
 from neargate.node.balancer.ads import Ads, served
@@ -24,15 +25,23 @@ from neargate.node.network import firewall
 
 log = logging.getLogger(__name__)
 _APPLIED_SECONDS = 5.0
+_HOUR = 3600.0
 
 
 class Plane:
     def __init__(
-        self, settings: Settings, publication: Publication, waking: Waking, counters: Counters
+        self,
+        settings: Settings,
+        publication: Publication,
+        waking: Waking,
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         self._instance = instance_of(settings.data_dir)
         self._vpc_cidr = settings.vpc_cidr
         self._publication = publication
+        self._clock = clock
+        self._view = EMPTY
         self._waking = waking
         self._counters = counters
         self._translator = Translator()
@@ -50,12 +59,19 @@ class Plane:
         if ports != self._ports:
             await firewall.open_balancers(self._instance, ports)
             self._ports = ports
-        number = self._publication.publish(self._translator.resources(view))
+        number = self._publication.publish(self._translator.resources(view, self._clock.now()))
+        self._view = view
         self._waking.take(view, number)
         self._counters.view = view
         if before is not None and before - wanted:
             await self._applied(number)
             await asyncio.to_thread(addresses.own, self._vpc_cidr, wanted)
+
+    async def keep_time(self) -> NoReturn:
+        """The hour is a part of traces' ids."""
+        while True:
+            await self._clock.sleep(_HOUR - self._clock.now() % _HOUR)
+            self._publication.publish(self._translator.resources(self._view, self._clock.now()))
 
     async def _applied(self, number: int) -> None:
         try:
@@ -84,14 +100,16 @@ async def opened(settings: Settings, cell: BalancerCell, clock: Clock) -> AsyncI
         log.info("Envoy runs", extra={"adopted": adopted, "pid": envoy.companion.pid})
 
     waking, counters = Waking(cell, publication, clock), Counters(cell, envoy, clock)
+    plane = Plane(settings, publication, waking, counters, clock)
     async with served(envoy.socket, envoy.uid, Ads(publication).handlers(), waking.handlers()):
         async with asyncio.TaskGroup() as group:
             own = [
                 group.create_task(envoy.companion.run(envoy.command(), begun), name="envoy"),
                 group.create_task(counters.run(), name="envoy-counters"),
+                group.create_task(plane.keep_time(), name="envoy-hours"),
             ]
             try:
-                yield Plane(settings, publication, waking, counters)
+                yield plane
             finally:
                 for task in own:
                     task.cancel()
