@@ -77,15 +77,6 @@ def test_an_endpoint_follows_its_service(door: Door, ecs: Any) -> None:
     eventually(lambda: set(endpoints(door)) == {"other"}, "it has gone")
 
 
-def test_a_name_that_is_taken_stays_with_its_first_service(door: Door, ecs: Any) -> None:
-    create(door, "first", 1, portName="api")
-    eventually(lambda: addresses(door, "api"), "the first one's tasks answer")
-    owner = endpoints(door)["api"].service_arn
-    create(door, "second", 1, portName="api")
-    eventually(lambda: _running(ecs, "second"), "the second one runs")
-    assert endpoints(door)["api"].service_arn == owner and len(addresses(door, "api")) == 1
-
-
 def test_names_are_for_tasks_of_the_namespace(door: Door, ecs: Any) -> None:
     create(door, "shop", 1, portName="api")
     create(door, "client", 1)

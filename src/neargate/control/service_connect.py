@@ -1,7 +1,7 @@
 """The loop of Service Connect: gives what services offer an address each, and keeps who answers there.
 
-Started by control/loops; woken by services and tasks. The node's data plane listens on the addresses, and
-tasks find them in their /etc/hosts (services/cell/connect).
+Started by control/loops; woken by services, their deployments and tasks. The node's data plane listens on the
+addresses, and tasks find them in their /etc/hosts (services/cell/connect).
 """
 
 import logging
@@ -18,11 +18,12 @@ from neargate.model.service_connect import (
     free_address,
     namespace_of,
     offered,
+    shifted,
     targets,
 )
 from neargate.state.catalog import TASK, TASK_DEFINITION
 from neargate.state.catalog_discovery import CONNECT_ENDPOINT, NAMESPACE
-from neargate.state.catalog_services import SERVICE
+from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT
 from neargate.state.store import Change, Tx
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class ServiceConnect:
         self._parts = parts
 
     async def run(self) -> None:
-        watch = Watch(self._parts.store, SERVICE, TASK)
+        watch = Watch(self._parts.store, SERVICE, TASK, SERVICE_DEPLOYMENT)
         while True:
             arns = await self._concerned(await watch.changed())
             for first in range(0, len(arns), _AT_ONCE):
@@ -77,6 +78,10 @@ def _concerned(tx: Tx, changes: Iterable[Change]) -> list[str]:
         if change.kind == SERVICE.name:
             found.add(change.id)
             continue
+        if change.kind == SERVICE_DEPLOYMENT.name:
+            process = tx.get(SERVICE_DEPLOYMENT, change.id)
+            found |= {process.service_arn} if process is not None else set()
+            continue
         task = tx.get(TASK, change.id)
         if task is not None and task.service_arn and tx.count(CONNECT_ENDPOINT, "service", task.service_arn):
             found.add(task.service_arn)
@@ -103,6 +108,9 @@ def _wanted(
     tasks = tx.find(TASK, "service", service.arn)
     named = {task.definition_arn for task in tasks}
     definitions = {a: found for a in named if (found := tx.get(TASK_DEFINITION, a)) is not None}
+    process = next(
+        (p for p in tx.find(SERVICE_DEPLOYMENT, "open", service.arn) if p.strategy != "ROLLING"), None
+    )
     wanted: dict[str, ConnectEndpoint] = {}
     for endpoint in offered(service, definition, namespace.name):
         key = endpoint_key(namespace.id, endpoint.discovery_name)
@@ -112,8 +120,11 @@ def _wanted(
             continue
         address = kept[key].address if key in kept else _address(tx, wanted.values(), vpc_cidr)
         if address is not None:
-            endpoint = replace(endpoint, address=address)
-            wanted[key] = replace(endpoint, targets=targets(endpoint, tasks, definitions))
+            answering = targets(endpoint, tasks, definitions)
+            if process is not None:
+                green = {task.arn for task in tasks if task.revision_arn == process.target_revision}
+                answering = shifted(answering, green, process.traffic)
+            wanted[key] = replace(endpoint, address=address, targets=answering)
     return wanted
 
 

@@ -53,7 +53,10 @@ def cluster(endpoint: ConnectEndpoint) -> dict[str, Any]:
 
 def endpoints(endpoint: ConnectEndpoint) -> dict[str, Any]:
     known = [
-        {"endpoint": {"address": {"socket_address": {"address": t.address, "port_value": t.port}}}}
+        {
+            "endpoint": {"address": {"socket_address": {"address": t.address, "port_value": t.port}}},
+            "load_balancing_weight": t.weight,
+        }
         for t in endpoint.targets
     ]
     return {"cluster_name": name(endpoint), "endpoints": [{"lb_endpoints": known}] if known else []}

@@ -5,8 +5,10 @@ to the tasks that may use them; model/envoy_connect makes Envoy's resources of t
 """
 
 import ipaddress
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from neargate.model import addresses
 from neargate.model.discovery import HEALTHY, UNHEALTHY, bare_id
@@ -18,12 +20,16 @@ from neargate.model.task import Part, Task, TaskDefinition
 HTTP_PROTOCOLS = ("http", "http2", "grpc")
 _IDLE_HTTP, _IDLE_TCP, _PER_REQUEST = 300, 3600, 15
 """Seconds, as AWS has them."""
+_ALL = 100.0
+_PARTS = 10_000
 
 
 class ConnectTarget(Part, frozen=True, kw_only=True, omit_defaults=True):
     address: str
     port: int
     task_arn: str
+    weight: int = 1
+    """Against the others, while a deployment shifts traffic."""
 
 
 class ConnectEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -103,6 +109,27 @@ def targets(
             target = ConnectTarget(address=task.private_ip, port=mapping["containerPort"], task_arn=task.arn)
             found.append((health == HEALTHY, target))
     return tuple(target for well, target in found if well) or tuple(target for _, target in found)
+
+
+def shifted(
+    found: Sequence[ConnectTarget], green: Collection[str], percent: float
+) -> tuple[ConnectTarget, ...]:
+    """Targets as a deployment that shifts traffic wants them: its own get a percent of it.
+
+    green -- ARNs of its tasks. Where nobody of those is there that all traffic is for, everybody is.
+    """
+    own = [target for target in found if target.task_arn in green]
+    others = [target for target in found if target.task_arn not in green]
+    if not own or not others:
+        return tuple(found)
+    if percent <= 0 or percent >= _ALL:
+        return tuple(own if percent > 0 else others)
+    weighted = [(own, percent), (others, _ALL - percent)]
+    return tuple(
+        replace(target, weight=max(1, round(_PARTS * share / _ALL / len(group))))
+        for group, share in weighted
+        for target in group
+    )
 
 
 def free_address(vpc_cidr: str, taken: Collection[str]) -> str | None:

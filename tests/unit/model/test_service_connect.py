@@ -17,6 +17,7 @@ from neargate.model.service_connect import (
     free_address,
     namespace_of,
     offered,
+    shifted,
     targets,
 )
 from neargate.model.task import Task, TaskDefinition
@@ -116,6 +117,21 @@ def test_who_answers() -> None:
     checked = {"healthCheck": {"command": ["true"]}}
     assert answering(task(1), task(2, health="HEALTHY"), **checked) == ["10.0.0.2"]
     assert answering() == []
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.floats(0, 100))
+def test_a_deployment_that_shifts_traffic_has_its_share(blue: int, green: int, percent: float) -> None:
+    found = [ConnectTarget(address=f"10.0.0.{n}", port=1, task_arn=str(n)) for n in range(blue + green)]
+    new = {str(n) for n in range(blue, blue + green)}
+    told = shifted(found, new, percent)
+    assert set(target.address for target in told) <= {target.address for target in found}
+    assert bool(told) == bool(found) and all(target.weight >= 1 for target in told)
+    if blue and green:
+        own = sum(target.weight for target in told if target.task_arn in new)
+        share = 100 * own / sum(target.weight for target in told)
+        assert abs(share - percent) < 0.2
+    else:
+        assert list(told) == found
 
 
 @pytest.mark.parametrize("vpc", ["172.31.0.0/16", "10.1.2.0/24", "10.0.0.0/20"])
