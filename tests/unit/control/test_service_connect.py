@@ -1,4 +1,4 @@
-"""The loop of Service Connect on a store of its own: what it plans for services, their tasks and deployments."""
+"""The loop of Service Connect on a store of its own: what it plans for services, tasks and deployments."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
