@@ -55,7 +55,14 @@ def read(protocol: str, response: Response) -> tuple[int, str, str]:
             400,
             "InvalidFormat",
         ),
-        ("sqs", "json", ApiError("QueueDoesNotExist", "m"), 400, "QueueDoesNotExist"),
+        (
+            "sqs",
+            "json",
+            ApiError("QueueDoesNotExist", "m"),
+            400,
+            "AWS.SimpleQueueService.NonExistentQueue",
+        ),
+        ("sqs", "json", ApiError("InvalidAttributeName", "m"), 400, "InvalidAttributeName"),
     ],
 )
 def test_code_and_status(service: str, protocol: str, error: ApiError, status: int, code: str) -> None:
