@@ -48,6 +48,7 @@ MOVING = frozenset(
     {"task", "usage", "interface", "service", "service-event", "service-deployment", "task-set"}
     | {"discovery-instance", "discovery-service", "connect-endpoint"}
     | {"alarm", "alarm-history", "event-delivery", "event-rule", "event-schedule", "queue-message"}
+    | {"scalable-target", "scaling-policy", "scaling-activity", "scheduled-action", "target-group"}
 )
 
 

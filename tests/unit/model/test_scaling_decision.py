@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -226,6 +226,7 @@ def test_step_scaling() -> None:
 numbers = st.integers(0, 20)
 
 
+@settings(deadline=None)
 @given(
     st.tuples(numbers, numbers).map(sorted),
     st.tuples(numbers, numbers),
@@ -305,6 +306,7 @@ class Simulated:
         return []
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.3, 3.0) | st.integers(3, 30).map(lambda tenths: tenths / 10),
     st.integers(30, 90),
@@ -351,6 +353,7 @@ def _minutes(since: float) -> Any:
         yield at
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 30.0), min_size=60, max_size=240), st.sampled_from([60, 300]))
 def test_whatever_the_load_scaling_in_makes_no_task_busier_than_the_target(
     loads: list[float], cooldown: int

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from neargate.model.schedule import At, Rate, ScheduleError, parse, zone_of
@@ -107,6 +107,7 @@ def test_refused(expression: str) -> None:
         parse(expression)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="crontae() 0123456789*?/,-LW#MFTS:\ud800\x00", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for expression in (text, f"cron({text})", f"at({text})", f"rate({text})"):
@@ -123,6 +124,7 @@ def test_rates_of_rules_agree_with_their_unit() -> None:
             parse(text, agreeing=True)
 
 
+@settings(deadline=None)
 @given(st.floats(FIRST, LAST), st.floats(-1e6, 1e8), st.integers(1, 10_000))
 def test_a_rate_is_at_the_anchor_and_every_period_after(anchor: float, later: float, minutes: int) -> None:
     moment = anchor + later
@@ -226,6 +228,7 @@ def day_matches(day: datetime, month_day: str, week_day: str) -> bool:
     return number in named(week_day, 1, 7)
 
 
+@settings(deadline=None)
 @given(numbers(0, 59), numbers(0, 23), days, numbers(1, 12), st.integers(int(FIRST), int(LAST)))
 @example("0", "0", ("29", "?"), "2", int(FIRST))
 @example("59", "23", ("?", "7L"), "12", int(LAST))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neargate.model.capacity import falls_back
@@ -65,6 +65,7 @@ spot_tasks = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(spot_tasks, sizes, st.floats(0, 1024))
 def test_after_the_victims_have_gone_there_is_room_and_each_was_needed(
     asked: list[tuple[float, int, bool, str]], cpu: float, others: float
