@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import pytest
 from websockets.sync.client import connect
 
 from neargate.kit.instance import instance_of
-from neargate.node.balancer.connections import busy
 from neargate.node.network.balancers import PROTOCOL
 from tests.e2e.conftest import Stack
 from tests.support import web_target
@@ -207,15 +207,14 @@ def test_targets_turn_unhealthy_and_drain(web: Web) -> None:
     assert health()["Reason"] == "Target.ResponseCodeMismatch"
     assert health()["Description"] == "Health checks failed with these codes: [404]"
     address = web.address(balancer)
-    with subprocess.Popen(
-        ["curl", "-sS", f"http://{address}/slow?3"], stdout=subprocess.PIPE, text=True
-    ) as slow:
-        eventually(lambda: (ip, 80) in busy([(ip, 80)]), "the request is on its way")
+    with connect(f"ws://{address}/socket", proxy=None) as socket:
         web.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": ip, "Port": 80}])
         eventually(lambda: get(f"http://{address}/")[0] == 503, "no new requests")
+        time.sleep(2)  # longer than one with nothing to do would be kept
         assert health()["State"] == "draining"
-        assert slow.communicate(timeout=20)[0] == "hello from one"
-    eventually(lambda: not health(), "it is gone once it has answered")
+        socket.send("still")
+        assert socket.recv(timeout=10) == "still"
+    eventually(lambda: not health(), "it is gone with its last connection")
     web.stack.stop(arn)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from websockets.sync.client import connect
 
+from neargate.model.balancer import HealthCheck
+from neargate.node.balancer.probes import probe
 from tests.support.envoy_rig import Rig, forward, group, listener, rule, target
 
 pytestmark = pytest.mark.root
@@ -174,6 +176,15 @@ def test_redirects(rig: Rig, config: dict[str, str], location: str) -> None:
     answer = rig.get("/p/q?x=1", "-H", "Host: a.example")
     assert (answer.status, answer.headers["location"]) == (301, location)
     assert answer.headers["server"] == "awselb/2.0"
+
+
+@pytest.mark.parametrize(("matcher", "cause"), [("200", ""), ("404", "Target.ResponseCodeMismatch")])
+def test_health_checks_over_http2(rig: Rig, matcher: str, cause: str) -> None:
+    """Envoy is the target here: it speaks it without TLS."""
+    rig.publish(rig.view([listener(fixed("fine"))]))
+    check = HealthCheck(matcher=matcher)
+    checked = group("behind", protocol_version="HTTP2", health_check=check)
+    assert rig.do(probe(target(checked, 80, address=rig.address), checked)).cause == cause
 
 
 def test_weights(rig: Rig) -> None:
