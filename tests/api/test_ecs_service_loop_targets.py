@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from neargate.model import lifecycle
+from neargate.state.catalog import TASK
+from neargate.state.store import Tx
 from tests.support.door import Door
 from tests.support.keeper import Balanced, Checker, until
 
@@ -140,3 +143,24 @@ def test_in_the_grace_period_an_unhealthy_target_is_let_be(keeper: Balanced, che
     checker.again()
     keeper.steady()
     assert [t["taskArn"] for t in keeper.running()] == [task["taskArn"]]
+
+
+def test_a_task_that_is_interrupted_gets_no_new_requests_while_it_ends(
+    keeper: Balanced, checker: Checker
+) -> None:
+    keeper.create(keeper.define("stubborn", stopTimeout=120), 1, loadBalancers=keeper.plain())
+    keeper.steady()
+    checker.kept = True
+    (task,) = keeper.running()
+
+    def interrupt(tx: Tx) -> None:
+        found = tx.get(TASK, task["taskArn"])
+        assert found is not None
+        tx.put(TASK, lifecycle.request_stop(found, "SpotInterruption", "", found.created_at))
+
+    keeper.door.call(keeper.door.daemon.house.store.write(interrupt))
+    until(lambda: keeper.states(keeper.blue) == ["draining", "healthy"])
+    (ending,) = keeper.ecs.describe_tasks(tasks=[task["taskArn"]])["tasks"]
+    assert ending["containers"][0]["lastStatus"] == "RUNNING"
+    keeper.end(ending)
+    until(lambda: keeper.states(keeper.blue) == ["healthy"])

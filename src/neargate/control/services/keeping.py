@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from neargate.control.services import templates
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen, failed_start, stop_unhealthy
-from neargate.model.deployments import rolling
+from neargate.model.deployments import breaker, rolling
 from neargate.model.service import Deployment
 
 
@@ -30,9 +30,18 @@ def carry_out(draft: Draft, wanted: rolling.Wanted, seen: Sequence[Seen]) -> boo
 
 
 def _start(draft: Draft, id: str, chosen: Sequence[str]) -> None:
-    template = templates.of_owner(draft, id)
+    template, owner = templates.of_owner(draft, id), draft.owner(id)
+    if owner is not None and breaker.doubtful(owner.failed_starts):
+        chosen = chosen[:1]  # whether one runs is to be seen first
     if template is None or not templates.start(draft, template, chosen):
         failed_start(draft, id)
+
+
+def aim(draft: Draft) -> Deployment:
+    """The PRIMARY deployment, with the service's desired count as its own."""
+    if draft.primary.desired != draft.service.desired_count:
+        draft.tell_action("SERVICE_DESIRED_COUNT_UPDATED")
+    return draft.change(draft.primary, desired=draft.service.desired_count)
 
 
 def may_start(draft: Draft) -> frozenset[str]:

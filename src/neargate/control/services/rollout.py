@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from neargate.control.services import failure, shifting, templates
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen
-from neargate.control.services.keeping import carry_out, may_start, up
+from neargate.control.services.keeping import aim, carry_out, may_start, up
 from neargate.model.deployments import events, rolling
 from neargate.model.deployments.copies import configured
 
@@ -32,7 +32,7 @@ def go_on(draft: Draft, seen: Sequence[Seen]) -> None:
 
 def keep(draft: Draft, seen: Sequence[Seen]) -> bool:
     """Start and stop tasks as the rules of rolling updates say. Whether any was."""
-    primary = draft.change(draft.primary, desired=draft.service.desired_count)
+    primary = aim(draft)
     older = draft.service.deployments[1:]
     wanted = rolling.Wanted(
         desired=primary.desired,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from neargate.control.services import failure, templates
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen
-from neargate.control.services.keeping import carry_out, may_start, up
+from neargate.control.services.keeping import aim, carry_out, may_start, up
 from neargate.control.services.listeners import PRODUCTION, TEST, lead
 from neargate.model.deployments import rolling, shift
 from neargate.model.deployments.copies import limits
@@ -26,7 +26,7 @@ def under_way(draft: Draft) -> ServiceDeployment | None:
 
 def go_on(draft: Draft, seen: Sequence[Seen], process: ServiceDeployment) -> bool:
     """Whether anything was started or stopped, or is still to be done before the deployment is over."""
-    green, blue = draft.change(draft.primary, desired=draft.service.desired_count), failure.base(draft)
+    green, blue = aim(draft), failure.base(draft)
     both = {green.id, blue.id if blue is not None else ""}
     world = shift.World(
         crowded=any(s.copy.deployment not in both for s in seen),

@@ -19,7 +19,7 @@ DELAY = "deregistration_delay.timeout_seconds"
 _DELAY_DEFAULT = 300.0
 _PATIENCE = 2.0
 """Seconds that the data plane has, after the delay, to remove a target itself."""
-_ALIVE = frozenset(("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING"))
+_ALIVE = frozenset(("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING"))
 
 
 def tend(draft: Draft) -> None:
@@ -67,7 +67,7 @@ def _let_go(draft: Draft, task: Task) -> list[str]:
     """Groups of the targets that get no new requests from now on."""
     targets = draft.targets_of(task)
     told = [t.group_arn for t in targets.values() if t.state != "draining"]
-    if task.draining and _alive(task):
+    if _alive(task):
         draft.targets[task.arn] = _drained(draft, targets)
     else:
         draft.targets[task.arn] = {}

@@ -103,7 +103,10 @@ def _order(draft: Draft, template: Template, size: Any, zone: str) -> Order | No
         return None
     network = template.body.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
     offered = subnets(template.body)
-    near = tuple(id for id in offered if draft.snapshot.zones.get(id) == zone)
+    owner = draft.owner(template.id)
+    # Where the zone's subnets may be full, any that has room will do.
+    strict = owner is None or not owner.failed_starts
+    near = tuple(id for id in offered if strict and draft.snapshot.zones.get(id) == zone)
     propagate = service.body.get("propagateTags")
     propagated = definition.tags if propagate == "TASK_DEFINITION" else {}
     managed = bool(service.body.get("enableECSManagedTags"))

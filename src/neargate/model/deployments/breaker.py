@@ -31,11 +31,16 @@ def resets(breaker: Mapping[str, Any]) -> bool:
     return breaker.get("resetOnHealthyTask") is not False
 
 
+def doubtful(failed_starts: int) -> bool:
+    """Whether so many tasks in a row never ran that the next are tried one by one."""
+    return failed_starts >= _AT_ONCE
+
+
 def wait(failed_starts: int, desired: int, *, for_room: bool = False) -> float:
     """Seconds until the next start after so many tasks in a row never ran: none at first, then doubling with
     each full round of the desired count, up to 15 minutes. for_room -- there was no capacity."""
     longest = LONGEST_WAIT_FOR_ROOM if for_room else LONGEST_WAIT
-    if failed_starts < _AT_ONCE:
+    if not doubtful(failed_starts):
         return 0.0
     rounds = (failed_starts - _AT_ONCE) // max(1, desired)
     return min(longest, 2.0 ** min(rounds, 16))
