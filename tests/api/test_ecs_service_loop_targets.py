@@ -164,3 +164,6 @@ def test_a_task_that_is_interrupted_gets_no_new_requests_while_it_ends(
     assert ending["containers"][0]["lastStatus"] == "RUNNING"
     keeper.end(ending)
     until(lambda: keeper.states(keeper.blue) == ["healthy"])
+    (last,) = keeper.running()
+    keeper.update(desiredCount=0)
+    keeper.end(last)  # it would not end by itself for two minutes
