@@ -10,6 +10,8 @@ from tests.api.test_events import ROLE, bodies, queue, received, refused, rule, 
 from tests.support.door import Door
 
 OFF = {"Mode": "OFF"}
+AT_ONCE = "rate(7 days)"
+"""Its first moment is when it is made."""
 
 
 @pytest.fixture
@@ -23,8 +25,8 @@ def sqs(door: Door) -> Any:
 
 
 def soon() -> str:
-    """The next second but one."""
-    return f"at({datetime.now(UTC) + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S})"
+    """A moment far enough ahead for a slow machine."""
+    return f"at({datetime.now(UTC) + timedelta(seconds=4):%Y-%m-%dT%H:%M:%S})"
 
 
 def create(scheduler: Any, arn: str, expression: str = "rate(1 day)", name: str = "s", **more: Any) -> str:
@@ -109,7 +111,7 @@ def test_a_schedule_that_is_due_sends_to_a_queue_and_goes(scheduler: Any, sqs: A
 
 def test_without_an_input_it_sends_a_scheduled_event(scheduler: Any, sqs: Any) -> None:
     url, arn = queue(sqs)
-    made = create(scheduler, arn, "rate(7 days)")  # whose first moment is now
+    made = create(scheduler, arn, AT_ONCE)
     (body,) = bodies(sqs, url)
     assert body["source"] == "aws.scheduler" and body["detail-type"] == "Scheduled Event"
     assert body["resources"] == [made] and scheduler.get_schedule(Name="s")["State"] == "ENABLED"
@@ -120,7 +122,7 @@ def test_a_schedule_puts_an_event(scheduler: Any, sqs: Any, door: Door) -> None:
     rule(door.client("events"), {"source": ["my.clock"]}, {"Id": "1", "Arn": arn})
     bus = "arn:aws:events:us-east-1:000000000000:event-bus/default"
     parameters = {"DetailType": "tick", "Source": "my.clock"}
-    create(scheduler, bus, soon(), Target={"EventBridgeParameters": parameters, "Input": '{"n": 1}'})
+    create(scheduler, bus, AT_ONCE, Target={"EventBridgeParameters": parameters, "Input": '{"n": 1}'})
     (event,) = bodies(sqs, url)
     assert event["detail"] == {"n": 1} and event["detail-type"] == "tick"
 
@@ -131,7 +133,7 @@ def test_a_schedule_starts_a_task(scheduler: Any, door: Door) -> None:
     create(
         scheduler,
         cluster,
-        soon(),
+        AT_ONCE,
         Target={"EcsParameters": {**parameters, "Tags": [{"key": "k", "value": "v"}]}},
     )
     ecs = door.client("ecs")
@@ -151,7 +153,7 @@ def test_a_rule_with_a_schedule_shows_it_and_waits(sqs: Any, door: Door) -> None
 def test_a_dead_letter_queue_has_what_could_not_be_sent(scheduler: Any, sqs: Any) -> None:
     url, dead = queue(sqs, "dead")
     gone = "arn:aws:sqs:us-east-1:000000000000:gone"
-    create(scheduler, gone, soon(), Target={"Input": '"x"', "DeadLetterConfig": {"Arn": dead}})
+    create(scheduler, gone, AT_ONCE, Target={"Input": '"x"', "DeadLetterConfig": {"Arn": dead}})
     (message,) = received(sqs, url)
     assert message["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "RESOURCE_NOT_FOUND"
     assert json.loads(message["Body"])["source"] == "aws.scheduler"

@@ -101,7 +101,7 @@ def test_a_moment_that_comes_starts_a_task(stack: Stack) -> None:
     target = ecs_target(stack, definition)
     del target["Id"]
     overrides = {"containerOverrides": [{"name": "main", "environment": [{"name": "WHOM", "value": "tea"}]}]}
-    moment = datetime.now(UTC) + timedelta(seconds=3)
+    moment = datetime.now(UTC) + timedelta(seconds=8)
     scheduler.create_schedule(
         Name="tea",
         ScheduleExpression=f"at({moment:%Y-%m-%dT%H:%M:%S})",
