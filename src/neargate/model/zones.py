@@ -113,6 +113,8 @@ def _srv(name: str, ttl: int, instances: Sequence[Instance], most: int) -> list[
     sets: list[RecordSet] = []
     values: list[str] = []
     for instance in instances:
+        if PORT not in instance.attributes:
+            continue
         host = f"{instance.id}.{name}".lower()
         values.append(f"1 1 {instance.attributes[PORT]} {host}.")
         for kind, attribute in (("A", IPV4), ("AAAA", IPV6)):
@@ -159,6 +161,14 @@ def pointed_name(name: str, domain: str, range: str) -> str | None:
     return (
         f"ip-{str(address).replace('.', '-')}.{domain}" if address in ipaddress.IPv4Network(range) else None
     )
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def data_hosts(*endpoints: tuple[str, str]) -> tuple[Host, ...]:

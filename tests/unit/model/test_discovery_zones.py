@@ -89,6 +89,12 @@ def test_each_kind_of_record() -> None:
         RecordSet("web.corp.internal", "SRV", 9, ("1 1 8001 i1.web.corp.internal.",)),
         RecordSet("i1.web.corp.internal", "A", 9, ("10.0.0.1",)),
     ]
+    assert (
+        zones.sets_of(
+            namespace(), service(("SRV", 9)), [instance("i", AWS_INSTANCE_IPV4="10.0.0.1")], no_alias
+        )
+        == []
+    )  # of a service that its tasks are registered in without a port
     named = [instance(n, AWS_INSTANCE_CNAME=f"{n}.example.com") for n in "ab"]
     weighted = service(("CNAME", 3), routing="WEIGHTED")
     assert zones.sets_of(namespace(), weighted, named, no_alias) == [

@@ -125,8 +125,11 @@ class Keeper:
                 self._write(document)
                 if self._hosts:
                     await asyncio.to_thread(self._name, document.machine)
-            except (CellError, OSError) as error:
-                log.error("names are not brought up to date: %s", error)
+            except Exception as error:
+                if isinstance(error, CellError | OSError):
+                    log.error("names are not brought up to date: %s", error)
+                else:
+                    log.exception("names cannot be brought up to date")
                 cursor = 0
                 await clock.sleep(_RETRY_SECONDS)
 

@@ -43,8 +43,10 @@ class Names:
         balancers = tuple(Host(name, found) for name, found in sorted(self._balancers.items()) if found)
         machine, tasks = balancers, balancers
         if self._discovery:
-            door = settings.host if settings.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
-            machine += zones.data_hosts(*dict.fromkeys(((door, door), ("localhost", "127.0.0.1"))))
+            doors = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1"}
+            if settings.host != "0.0.0.0" and zones.is_address(settings.host):
+                doors[settings.host] = settings.host
+            machine += zones.data_hosts(*doors.items())
             tasks += zones.data_hosts((endpoints.ADDRESS, endpoints.ADDRESS))
         return Document(
             zones=self._zones,
