@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from neargate.model import event_ecs
 from neargate.model.event import Delivery, Event, Rule, Target
 from neargate.model.event_pattern import compiled
@@ -58,7 +60,7 @@ def task_changed(tx: Tx, task: Task, now: float) -> Task:
 
 def _listening(tx: Tx, event: Event) -> list[Rule]:
     found: list[Rule] = []
-    for source in (event.source, ANY_SOURCE):
+    for source in dict.fromkeys((event.source, ANY_SOURCE)):
         value = listened(event.account, event.region, event.bus, source)
         if tx.count(EVENT_RULE, "listens", value):
             found += tx.find(EVENT_RULE, "listens", value)
@@ -82,7 +84,7 @@ def put(
         region=owner.region,
         queue=queue,
         sequence=tx.next("event-delivery"),
-        target=target,
+        target=replace(target, given={}),
         rule_arn=origin,
         event=envelope,
         created_at=now,

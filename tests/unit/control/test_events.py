@@ -141,6 +141,13 @@ async def test_a_rule_that_listens_to_more_than_one_source_is_found(tmp_path: Pa
         assert len(await waiting(parts)) == 1
 
 
+async def test_a_source_that_looks_like_any_source_is_one_event(tmp_path: Path) -> None:
+    async with house(tmp_path) as parts:
+        await set_up(parts, target(), pattern='{"detail-type": ["d"]}')
+        await emit(parts, event(source="*"))
+        assert len(await waiting(parts)) == 1
+
+
 async def test_so_many_wait_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MOST_WAITING", 3)
     monkeypatch.setattr(outbox, "_LOOK_EVERY", 1)
