@@ -5,6 +5,7 @@ by moments: an alarm that stays in ALARM asks again and again, as on AWS. What i
 are in ALARM) it reads anew at each start. control/services goes on from the desired count.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -122,11 +123,12 @@ class Autoscaling:
             self._due.remind(id, None)
             return
         found = await parts.metrics.read(lambda tx: [_values(tx, alarm, now) for alarm in alarming])
-        snapshot.alarmed = [
+        alarmed = [
             it
             for alarm, points in zip(alarming, found, strict=True)
             for it in _alarmed(alarm, points, snapshot.policies, now)
         ]
+        snapshot = dataclasses.replace(snapshot, alarmed=alarmed)
         made = plan(snapshot, parts.ids, now)
         if _changes(made, snapshot):
             await parts.store.write(lambda tx: apply(tx, snapshot, made, parts.ids, now))

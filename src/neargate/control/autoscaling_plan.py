@@ -26,7 +26,7 @@ _FULFILLED = "Successfully set desired count to {}. Change successfully fulfille
 _OVERRIDDEN = "Successfully set desired count to {}. Found it was later changed to {}."
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     target: ScalableTarget
     service: Service | None
