@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from neargate.control.parts import Parts, Watch
-from neargate.model.service import Service
+from neargate.model.deployments.shift import RANK
+from neargate.model.service import Service, ServiceDeployment
 from neargate.model.service_connect import (
     ConnectEndpoint,
     endpoint_key,
@@ -21,6 +22,7 @@ from neargate.model.service_connect import (
     shifted,
     targets,
 )
+from neargate.model.task import Task
 from neargate.state.catalog import TASK, TASK_DEFINITION
 from neargate.state.catalog_discovery import CONNECT_ENDPOINT, NAMESPACE
 from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT
@@ -121,11 +123,20 @@ def _wanted(
         address = kept[key].address if key in kept else _address(tx, wanted.values(), vpc_cidr)
         if address is not None:
             answering = targets(endpoint, tasks, definitions)
-            if process is not None:
-                green = {task.arn for task in tasks if task.revision_arn == process.target_revision}
-                answering = shifted(answering, green, process.traffic)
-            wanted[key] = replace(endpoint, address=address, targets=answering)
+            endpoint = replace(endpoint, address=address, targets=answering)
+            wanted[key] = _led(endpoint, tasks, process) if process is not None else endpoint
     return wanted
+
+
+def _led(endpoint: ConnectEndpoint, tasks: Iterable[Task], process: ServiceDeployment) -> ConnectEndpoint:
+    """As a deployment that shifts traffic wants it now."""
+    green = {task.arn for task in tasks if task.revision_arn == process.target_revision}
+    tested = RANK["TEST_TRAFFIC_SHIFT"] <= RANK.get(process.stage, -1) < RANK["CLEAN_UP"]
+    return replace(
+        endpoint,
+        targets=shifted(endpoint.targets, green, process.traffic),
+        test_targets=tuple(t for t in endpoint.targets if tested and t.task_arn in green),
+    )
 
 
 def _address(tx: Tx, others: Iterable[ConnectEndpoint], vpc_cidr: str) -> str | None:

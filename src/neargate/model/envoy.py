@@ -73,8 +73,12 @@ class Translator:
 
     def _connect(self, endpoint: ConnectEndpoint) -> None:
         name = envoy_connect.name(endpoint)
-        self._add(CLUSTER, name, partial(envoy_connect.cluster, endpoint), endpoint)
-        self._add(ENDPOINTS, name, partial(envoy_connect.endpoints, endpoint), endpoint)
+        clusters = {name: endpoint.targets}
+        if endpoint.protocol and endpoint.test_targets:
+            clusters[envoy_connect.test_name(endpoint)] = endpoint.test_targets
+        for of, targets in clusters.items():
+            self._add(CLUSTER, of, partial(envoy_connect.cluster, endpoint, of), endpoint)
+            self._add(ENDPOINTS, of, partial(envoy_connect.endpoints, of, targets), endpoint)
         self._add(LISTENER, name, partial(envoy_connect.listener, endpoint), endpoint)
         if endpoint.protocol:
             self._add(ROUTES, name, partial(envoy_connect.routes, endpoint), endpoint)

@@ -3,11 +3,12 @@
 Round robin; what fails is tried again at another target, and a target that fails often rests for a while.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from neargate.model import envoy_pages
 from neargate.model.envoy_clusters import ADS
-from neargate.model.service_connect import ConnectEndpoint
+from neargate.model.service_connect import ConnectEndpoint, ConnectTarget
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _CONNECT_SECONDS = 5
@@ -29,10 +30,15 @@ def name(endpoint: ConnectEndpoint) -> str:
     return f"connect/{endpoint.namespace_id}/{endpoint.discovery_name}"
 
 
-def cluster(endpoint: ConnectEndpoint) -> dict[str, Any]:
+def test_name(endpoint: ConnectEndpoint) -> str:
+    """Of the cluster for test traffic."""
+    return f"{name(endpoint)}/test"
+
+
+def cluster(endpoint: ConnectEndpoint, named: str) -> dict[str, Any]:
     names = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     found: dict[str, Any] = {
-        "name": name(endpoint),
+        "name": named,
         "type": "EDS",
         "eds_cluster_config": {"eds_config": ADS},
         "connect_timeout": f"{_CONNECT_SECONDS}s",
@@ -51,15 +57,15 @@ def cluster(endpoint: ConnectEndpoint) -> dict[str, Any]:
     return found
 
 
-def endpoints(endpoint: ConnectEndpoint) -> dict[str, Any]:
+def endpoints(named: str, targets: Sequence[ConnectTarget]) -> dict[str, Any]:
     known = [
         {
             "endpoint": {"address": {"socket_address": {"address": t.address, "port_value": t.port}}},
             "load_balancing_weight": t.weight,
         }
-        for t in endpoint.targets
+        for t in targets
     ]
-    return {"cluster_name": name(endpoint), "endpoints": [{"lb_endpoints": known}] if known else []}
+    return {"cluster_name": named, "endpoints": [{"lb_endpoints": known}] if known else []}
 
 
 def listener(endpoint: ConnectEndpoint) -> dict[str, Any]:
@@ -109,7 +115,6 @@ def routes(endpoint: ConnectEndpoint) -> dict[str, Any]:
         "typed_config": {"@type": _EXT + "retry.host.previous_hosts.v3.PreviousHostsPredicate"},
     }
     action = {
-        "cluster": name(endpoint),
         "timeout": f"{endpoint.request_seconds}s",
         "retry_policy": {
             "retry_on": _RETRY_ON,
@@ -118,5 +123,16 @@ def routes(endpoint: ConnectEndpoint) -> dict[str, Any]:
             "host_selection_retry_max_attempts": 5,
         },
     }
-    host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}
+    every = {"match": {"prefix": "/"}, "route": {**action, "cluster": name(endpoint)}}
+    made = [every]
+    if endpoint.test_targets:
+        match = {"prefix": "/", "headers": [_test_header(endpoint)]}
+        made = [{"match": match, "route": {**action, "cluster": test_name(endpoint)}}, every]
+    host = {"name": "all", "domains": ["*"], "routes": made}
     return {"name": name(endpoint), "virtual_hosts": [host]}
+
+
+def _test_header(endpoint: ConnectEndpoint) -> dict[str, Any]:
+    if endpoint.test_value is None:
+        return {"name": endpoint.test_header, "present_match": True}
+    return {"name": endpoint.test_header, "string_match": {"exact": endpoint.test_value}}

@@ -20,6 +20,7 @@ from neargate.model.task import Part, Task, TaskDefinition
 HTTP_PROTOCOLS = ("http", "http2", "grpc")
 _IDLE_HTTP, _IDLE_TCP, _PER_REQUEST = 300, 3600, 15
 """Seconds, as AWS has them."""
+_TEST_HEADER = "x-amzn-ecs-blue-green-test"
 _ALL = 100.0
 _PARTS = 10_000
 
@@ -49,8 +50,14 @@ class ConnectEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     """0: never."""
     request_seconds: int = _PER_REQUEST
     """0: no bound; of HTTP only."""
+    test_header: str = ""
+    """A request with it is test traffic, of a deployment that shifts traffic."""
+    test_value: str | None = None
+    """None: whatever the header says."""
     address: str = ""
     targets: tuple[ConnectTarget, ...] = ()
+    test_targets: tuple[ConnectTarget, ...] = ()
+    """Who answers test traffic; nobody but while a deployment wants it."""
 
 
 def endpoint_key(namespace_id: str, discovery_name: str) -> str:
@@ -73,6 +80,7 @@ def offered(service: Service, definition: TaskDefinition, namespace_name: str) -
         protocol = mapping.get("appProtocol") or ""
         alias: Mapping[str, Any] = next(iter(item.get("clientAliases") or ()), {})
         timeout = item.get("timeout") or {}
+        header = (alias.get("testTrafficRules") or {}).get("header") or {}
         yield ConnectEndpoint(
             account=service.account,
             region=service.region,
@@ -84,6 +92,8 @@ def offered(service: Service, definition: TaskDefinition, namespace_name: str) -
             port=alias.get("port") or mapping["containerPort"],
             protocol=protocol if protocol in HTTP_PROTOCOLS else "",
             idle_seconds=timeout.get("idleTimeoutSeconds", _IDLE_HTTP if protocol else _IDLE_TCP),
+            test_header=header.get("name") or _TEST_HEADER,
+            test_value=(header.get("value") or {}).get("exact"),
             request_seconds=timeout.get("perRequestTimeoutSeconds", _PER_REQUEST),
         )
 

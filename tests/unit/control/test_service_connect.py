@@ -147,3 +147,27 @@ async def test_a_deployment_gets_its_share(
     assert weights(await carried_out(store)) == expected
     await store.write(lambda tx: tx.delete(SERVICE_DEPLOYMENT, "process"))
     assert set(weights(await carried_out(store)).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("stage", "tested"),
+    [("SCALE_UP", False), ("TEST_TRAFFIC_SHIFT", True), ("BAKE_TIME", True), ("CLEAN_UP", False)],
+)
+async def test_test_traffic_is_of_some_stages(store: SqliteStore, stage: str, tested: bool) -> None:
+    def body(tx: Tx) -> None:
+        process = ServiceDeployment(
+            **SCOPE,
+            arn="process",
+            service_arn="service/c/shop",
+            cluster_arn="c",
+            status="IN_PROGRESS",
+            strategy="BLUE_GREEN",
+            target_revision="green",
+            stage=stage,
+        )
+        tx.put(SERVICE_DEPLOYMENT, process)
+        tx.put(TASK, task(3, "green"))
+
+    await store.write(body)
+    (endpoint,) = await carried_out(store)
+    assert [target.address for target in endpoint.test_targets] == (["10.0.0.3"] if tested else [])

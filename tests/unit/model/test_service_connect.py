@@ -55,10 +55,13 @@ def test_what_is_offered_and_its_defaults() -> None:
     assert (one.namespace_id, one.idle_seconds, one.request_seconds) == ("ns-1", 300, 15)
     (tcp,) = offered(service(API), definition({"name": "api", "containerPort": 1}), "mesh")
     assert (tcp.protocol, tcp.idle_seconds) == ("", 3600)
-    alias = {"clientAliases": [{"port": 80, "dnsName": "shop"}]}
+    assert (one.test_header, one.test_value) == ("x-amzn-ecs-blue-green-test", None)
+    rules = {"header": {"name": "x-test", "value": {"exact": "v2"}}}
+    alias = {"clientAliases": [{"port": 80, "dnsName": "shop", "testTrafficRules": rules}]}
     timeout = {"timeout": {"idleTimeoutSeconds": 0, "perRequestTimeoutSeconds": 7}}
     (named,) = offered(service(API | alias | timeout), definition(HTTP), "mesh")
     assert (named.dns_name, named.port, named.idle_seconds, named.request_seconds) == ("shop", 80, 0, 7)
+    assert (named.test_header, named.test_value) == ("x-test", "v2")
     assert list(offered(service(API), definition({"name": "other", "containerPort": 1}), "mesh")) == []
     assert namespace_of(service().body) == "ns-1" and namespace_of(service(enabled=False).body) == ""
     assert namespace_of({}) == "" and list(offered(service(enabled=False), definition(HTTP), "mesh")) == []
@@ -162,9 +165,7 @@ def test_a_range_has_an_end() -> None:
 def test_envoy_can_read_what_it_is_told(protocol: str, count: int, idle: int, request: int) -> None:
     found = [ConnectTarget(address=f"10.0.0.{n}", port=8080, task_arn=f"t{n}") for n in range(count)]
     one = replace(endpoint(*found, protocol=protocol), idle_seconds=idle, request_seconds=request)
-    view = View(
-        **{name: getattr(EMPTY, name) for name in View.__slots__ if name != "connect"}, connect={"a": one}
-    )
+    view = _view(one)
     made = envoy.Translator().resources(view)
     name = envoy_connect.name(one)
     for kind in (envoy.CLUSTER, envoy.ENDPOINTS, envoy.LISTENER, envoy.ROUTES):
@@ -180,6 +181,27 @@ def test_a_changed_target_makes_no_listener_anew() -> None:
     """A listener that changes drains its connections."""
     one, other = (endpoint(ConnectTarget(address=a, port=1, task_arn="t")) for a in ("10.0.0.1", "10.0.0.2"))
     assert envoy_connect.listener(one) == envoy_connect.listener(other)
-    assert envoy_connect.cluster(one) == envoy_connect.cluster(other)
+    assert envoy_connect.cluster(one, "a") == envoy_connect.cluster(other, "a")
     assert envoy_connect.routes(one) == envoy_connect.routes(other)
-    assert envoy_connect.endpoints(one) != envoy_connect.endpoints(other)
+    assert envoy_connect.endpoints("a", one.targets) != envoy_connect.endpoints("a", other.targets)
+
+
+@pytest.mark.parametrize(
+    ("value", "match"), [(None, {"present_match": True}), ("v2", {"string_match": {"exact": "v2"}})]
+)
+def test_test_traffic_goes_to_its_own(value: str | None, match: dict[str, Any]) -> None:
+    blue, green = (ConnectTarget(address=f"10.0.0.{n}", port=1, task_arn=str(n)) for n in (1, 2))
+    one = replace(endpoint(blue), test_header="x-test", test_value=value, test_targets=(green,))
+    made = envoy.Translator().resources(_view(one))
+    first, second = made[envoy.ROUTES][envoy_connect.name(one)]["virtual_hosts"][0]["routes"]
+    assert first["match"]["headers"] == [{"name": "x-test", **match}]
+    assert first["route"]["cluster"] == envoy_connect.test_name(one)
+    assert second["route"]["cluster"] == envoy_connect.name(one)
+    (told,) = made[envoy.ENDPOINTS][envoy_connect.test_name(one)]["endpoints"][0]["lb_endpoints"]
+    assert told["endpoint"]["address"]["socket_address"]["address"] == "10.0.0.2"
+    for kind, named in made.items():
+        assert all(packed(kind, resource).value for resource in named.values())
+
+
+def _view(one: ConnectEndpoint) -> View:
+    return View(**{n: getattr(EMPTY, n) for n in View.__slots__ if n != "connect"}, connect={"a": one})
