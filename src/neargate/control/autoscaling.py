@@ -19,11 +19,11 @@ from neargate.control.parts import Parts, Watch
 from neargate.kit.ids import Ids
 from neargate.model.alarm import ALARM as ALARMING
 from neargate.model.alarm import Alarm, alarm_arn
-from neargate.model.alarm_evaluation import interval_of
+from neargate.model.alarm_evaluation import COMPARISONS, interval_of
 from neargate.model.event_ecs import service_action
 from neargate.model.record import Scope
-from neargate.model.scaling import ScalingPolicy, target_id
-from neargate.model.scaling_decision import Alarmed
+from neargate.model.scaling import ScalingPolicy, Steps, target_id
+from neargate.model.scaling_decision import Alarmed, aggregated
 from neargate.model.service import Service, ServiceEvent
 from neargate.state import outbox
 from neargate.state.catalog import TASK
@@ -206,8 +206,7 @@ def _alarmed(
         Alarmed(
             policy=policy,
             alarm=alarm.name,
-            # A step needs no more than the threshold: an alarm that was set by hand has no other value.
-            value=alarm.threshold if value is None and policy.steps is not None else value,
+            value=_stepped(policy.steps, alarm, points) if policy.steps is not None else value,
             recent=recent,
             threshold=alarm.threshold,
             above=alarm.comparison.startswith("Greater"),
@@ -216,6 +215,15 @@ def _alarmed(
         for policy in policies
         if policy.arn in alarm.alarm_actions
     ]
+
+
+def _stepped(steps: Steps, alarm: Alarm, points: list[float]) -> float:
+    """What a step is chosen by: those of the newest data points that breach, aggregated. An alarm that was
+    set by hand has none, and a step needs no more than its threshold."""
+    breaches, _ = COMPARISONS[alarm.comparison]
+    newest = points[-alarm.evaluation_periods :]
+    breaching = [value for value in newest if breaches(value, alarm.threshold)]
+    return aggregated(steps, breaching or newest) if newest else alarm.threshold
 
 
 def _changes(made: Plan, snapshot: Snapshot) -> bool:

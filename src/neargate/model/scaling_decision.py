@@ -186,6 +186,13 @@ def step_for(steps: Iterable[Step], breach: float, above: bool) -> Step | None:
     return None
 
 
+def aggregated(steps: Steps, values: Sequence[float]) -> float:
+    """The value that a step is chosen by, of the alarm's newest data points."""
+    if steps.aggregation == "Average":
+        return math.fsum(values) / len(values)
+    return min(values) if steps.aggregation == "Minimum" else max(values)
+
+
 def adjusted(steps: Steps, adjustment: int, count: int) -> int:
     """The capacity after a step's adjustment, not below 0."""
     if steps.adjustment_type == "ExactCapacity":

@@ -287,6 +287,23 @@ async def test_an_alarm_without_data_takes_the_step_at_its_threshold(world: Worl
     assert await world.look() == 3
 
 
+async def test_a_step_is_chosen_by_the_newest_data_points_together(world: World) -> None:
+    policy = await world.policy(steps=replace(STEPS, aggregation="Maximum"))
+    await world.alarm(policy, evaluation_periods=2)
+    await world.measure(99.0, 85.0, 60.0, period=10)
+    assert await world.look() == 5
+
+
+async def test_data_points_that_do_not_breach_choose_no_step(world: World) -> None:
+    policy = await world.policy(steps=STEPS)
+    await world.alarm(policy, evaluation_periods=3, datapoints_to_alarm=2)
+    await world.measure(90.0, 1.0, 90.0, period=10)
+    assert await world.look() == 5
+    world.parts.clock.advance(30)
+    await world.measure(1.0, 1.0, 1.0, period=10)
+    assert await world.look() == 5
+
+
 async def test_alarms_that_may_not_act_do_not(world: World) -> None:
     policy = await world.policy(steps=STEPS)
     await world.measure(60.0, period=10)

@@ -17,7 +17,16 @@ from neargate.model.scaling import (
     Suspended,
     Tracking,
 )
-from neargate.model.scaling_decision import Alarmed, Capacity, Scale, Stay, adjusted, decide, step_for
+from neargate.model.scaling_decision import (
+    Alarmed,
+    Capacity,
+    Scale,
+    Stay,
+    adjusted,
+    aggregated,
+    decide,
+    step_for,
+)
 
 NOW = 1_800_000_000.0
 
@@ -206,6 +215,12 @@ def test_the_step_of_a_breach(
 def test_adjustments(kind: str, adjustment: int, magnitude: int | None, count: int, expected: int) -> None:
     steps = Steps(adjustment_type=kind, steps=(), min_magnitude=magnitude)
     assert adjusted(steps, adjustment, count) == expected
+
+
+@pytest.mark.parametrize(("kind", "value"), [("Average", 60.0), ("Minimum", 30.0), ("Maximum", 90.0)])
+def test_data_points_are_aggregated_for_a_step(kind: str, value: float) -> None:
+    steps = Steps(adjustment_type="ChangeInCapacity", steps=UP, aggregation=kind)
+    assert aggregated(steps, [30.0, 60.0, 90.0]) == value
 
 
 def test_step_scaling() -> None:
