@@ -108,6 +108,7 @@ class Rig:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.envoy = Envoy(Settings(data_dir=self.directory / "data", run_dir=self.directory / "run"))
+        self.translator = Translator(str(self.envoy.logs))
         self.directory.mkdir(exist_ok=True)
         self.directory.chmod(0o711)
         for parent in self.directory.parents[:2]:

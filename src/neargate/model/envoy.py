@@ -31,7 +31,9 @@ class Translator:
     services of which one target changed, one group's endpoints.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, logs: str = "") -> None:
+        """logs -- directory of what Envoy notes of requests."""
+        self._logs = logs
         self._kept: dict[tuple[str, str], tuple[tuple[object, ...], Resource]] = {}
         self._made: dict[tuple[str, str], tuple[tuple[object, ...], Resource]] = {}
 
@@ -52,7 +54,7 @@ class Translator:
                 continue
             own = rules[listener.arn]
             for transport in envoy_listeners.transports(listener):
-                made = partial(envoy_listeners.listener, balancer, listener, transport)
+                made = partial(envoy_listeners.listener, balancer, listener, transport, self._logs)
                 name = envoy_listeners.listener_name(listener, transport)
                 self._add(LISTENER, name, made, balancer, listener)
             if envoy_listeners.is_http(listener):

@@ -6,7 +6,7 @@ would drain every connection.
 
 from typing import Any
 
-from neargate.model import envoy_pages, envoy_tls
+from neargate.model import access_logs, envoy_pages, envoy_tls
 from neargate.model.balancer import Listener, LoadBalancer
 from neargate.model.balancing import enabled, number, path_of
 from neargate.model.envoy_clusters import ADS, HTTP_PROTOCOLS, NODE_CLUSTER, name
@@ -34,14 +34,14 @@ def listener_name(listener: Listener, transport: str) -> str:
     return path_of(listener.arn) + ("/udp" if transport == "UDP" else "")
 
 
-def listener(balancer: LoadBalancer, wanted: Listener, transport: str) -> dict[str, Any]:
+def listener(balancer: LoadBalancer, wanted: Listener, transport: str, logs: str) -> dict[str, Any]:
     addresses = [_address(zone.address, wanted.port, transport) for zone in balancer.zones]
     found: dict[str, Any] = {
         "name": listener_name(wanted, transport),
         "address": addresses[0],
         "additional_addresses": [{"address": address} for address in addresses[1:]],
         "freebind": True,
-        **(_udp(balancer, wanted) if transport == "UDP" else _tcp(balancer, wanted)),
+        **(_udp(balancer, wanted) if transport == "UDP" else _tcp(balancer, wanted, logs)),
     }
     return found
 
@@ -50,9 +50,9 @@ def _address(address: str, port: int, transport: str) -> dict[str, Any]:
     return {"socket_address": {"protocol": transport, "address": address, "port_value": port}}
 
 
-def _tcp(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
+def _tcp(balancer: LoadBalancer, wanted: Listener, logs: str) -> dict[str, Any]:
     http = is_http(wanted)
-    filters = [_http_manager(balancer, wanted) if http else _tcp_proxy(balancer, wanted)]
+    filters = [_http_manager(balancer, wanted, logs) if http else _tcp_proxy(balancer, wanted)]
     chain: dict[str, Any] = {"filters": filters}
     if wanted.protocol in ("HTTPS", "TLS"):
         http2 = enabled(balancer.attributes, "routing.http2.enabled", True)
@@ -60,7 +60,7 @@ def _tcp(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
     return {"filter_chains": [chain]}
 
 
-def _http_manager(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
+def _http_manager(balancer: LoadBalancer, wanted: Listener, logs: str) -> dict[str, Any]:
     idle = f"{number(balancer.attributes, 'idle_timeout.timeout_seconds', 60):.0f}s"
     longest = number(balancer.attributes, "client_keep_alive.seconds", _KEEP_ALIVE_SECONDS)
     mode = balancer.attributes.get("routing.http.xff_header_processing.mode", "append")
@@ -83,6 +83,8 @@ def _http_manager(balancer: LoadBalancer, wanted: Listener) -> dict[str, Any]:
         "local_reply_config": envoy_pages.local_replies(),
         "early_header_mutation_extensions": [_noted()],
     }
+    if access_logs.wanted(balancer):
+        typed["access_log"] = [access_logs.envoy(balancer, wanted, logs)]
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}
 
 

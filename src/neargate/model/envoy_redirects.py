@@ -38,16 +38,15 @@ def redirect(config: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     if "Query" in config:
         wanted["Query"] = config["Query"] or ""
     status = 301 if config["StatusCode"] == "HTTP_301" else 302
-    return _plain(wanted, status) or _script(wanted, status, listener)
+    return _plain(wanted, status, listener) or _script(wanted, status, listener)
 
 
-def _plain(wanted: Mapping[str, str], status: int) -> dict[str, Any] | None:
-    """In Envoy's own words, if they have it."""
+def _plain(wanted: Mapping[str, str], status: int, listener: Listener) -> dict[str, Any] | None:
+    """In Envoy's own words, if they have it. The port is always told, as AWS does."""
     found: dict[str, Any] = {"response_code": "MOVED_PERMANENTLY" if status == 301 else "FOUND"}
     if wanted["Protocol"] != "#{protocol}":
         found["scheme_redirect"] = wanted["Protocol"].lower()
-    if wanted["Port"] != "#{port}":
-        found["port_redirect"] = int(wanted["Port"])
+    found["port_redirect"] = listener.port if wanted["Port"] == "#{port}" else int(wanted["Port"])
     if wanted["Host"] != "#{host}":
         found["host_redirect"] = wanted["Host"]
     if wanted["Path"] != "/#{path}":

@@ -63,9 +63,12 @@ def routes(
     hour -- in which traces begin, as a moment: Envoy cannot write the very second in hexadecimal digits."""
     ways = {arn: _way(group, arn in sleeping) for arn, group in groups.items()}
     found = [
-        route for rule in rules for route in _routes(match(rule.conditions), rule.actions, listener, ways)
+        {**route, "name": str(rule.priority)}
+        for rule in rules
+        for route in _routes(match(rule.conditions), rule.actions, listener, ways)
     ]
-    found += _routes({"prefix": "/"}, listener.actions, listener, ways)
+    default = _routes({"prefix": "/"}, listener.actions, listener, ways)
+    found += [{**route, "name": "0"} for route in default]
     host = {
         "name": "all",
         "domains": ["*"],

@@ -158,8 +158,8 @@ def test_fixed_answers(rig: Rig) -> None:
 
 REDIRECTS = [
     ({"Protocol": "HTTPS", "Port": "443"}, "https://a.example:443/p/q?x=1"),
-    ({"Path": "/new", "Query": ""}, "http://a.example/new"),
-    ({"Host": "b.example"}, "http://b.example/p/q?x=1"),
+    ({"Path": "/new", "Query": ""}, "http://a.example:80/new"),
+    ({"Host": "b.example"}, "http://b.example:80/p/q?x=1"),
     ({"Path": "/old/#{path}", "Host": "www.#{host}"}, "http://www.a.example:80/old/p/q?x=1"),
     (
         {"Query": "from=#{host}&#{query}", "Protocol": "HTTPS", "Port": "8443"},

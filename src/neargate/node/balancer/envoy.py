@@ -52,6 +52,8 @@ class Envoy:
         self.directory = directory_of(settings)
         self.socket = self.directory / "node.sock"
         """Where the node is asked by Envoy."""
+        self.logs = self.directory / "own" / "logs"
+        """What it notes of requests."""
         self._admin = self.directory / "own" / "admin.sock"
         self._group = cgroup.Group(f"{cgroup.root_name(self._instance)}_envoy/envoy")
         self._bootstrap = json.dumps(bootstrap(self._instance, self._admin, self.socket), indent=1)
@@ -68,10 +70,10 @@ class Envoy:
         for directory in (*reversed(self.directory.parents[:2]), self.directory):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o711)
-        own = self._admin.parent
-        own.mkdir(exist_ok=True)
-        os.chown(own, self.uid, self.uid)
-        own.chmod(0o700)
+        for own in (self._admin.parent, self.logs):
+            own.mkdir(exist_ok=True)
+            os.chown(own, self.uid, self.uid)
+            own.chmod(0o700)
         (self.directory / "bootstrap.json").write_text(self._bootstrap)
 
     def command(self) -> list[str]:
@@ -112,10 +114,17 @@ class Envoy:
 
     async def ask(self, path: str) -> bytes:
         """Ask its admin interface. Raise OSError if it does not answer."""
+        return await self._said("GET", path)
+
+    async def post(self, path: str) -> bytes:
+        """Have its admin interface do something. Raise OSError."""
+        return await self._said("POST", path)
+
+    async def _said(self, method: str, path: str) -> bytes:
         transport = httpx.AsyncHTTPTransport(uds=str(self._admin))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=10) as client:
-                return (await client.get(path)).raise_for_status().content
+                return (await client.request(method, path)).raise_for_status().content
         except httpx.HTTPError as error:
             raise OSError(f"Envoy does not answer: {error}") from error
 

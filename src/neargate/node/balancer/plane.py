@@ -14,6 +14,7 @@ from neargate.kit.settings import Settings
 from neargate.model.balancing import EMPTY, View
 from neargate.model.envoy import Translator
 from neargate.model.envoy_listeners import transports
+from neargate.node.balancer.access_logs import AccessLogs
 from neargate.node.balancer.ads import Ads, served
 from neargate.node.balancer.base import BalancerCell
 from neargate.node.balancer.counters import Counters
@@ -35,7 +36,9 @@ class Plane:
         publication: Publication,
         waking: Waking,
         counters: Counters,
+        access_logs: AccessLogs,
         clock: Clock,
+        translator: Translator,
     ) -> None:
         self._instance = instance_of(settings.data_dir)
         self._vpc_cidr = settings.vpc_cidr
@@ -44,7 +47,8 @@ class Plane:
         self._view = EMPTY
         self._waking = waking
         self._counters = counters
-        self._translator = Translator()
+        self._access_logs = access_logs
+        self._translator = translator
         self._addresses: set[str] | None = None
         self._ports: list[tuple[str, str, int]] | None = None
 
@@ -62,7 +66,7 @@ class Plane:
         number = self._publication.publish(self._translator.resources(view, self._clock.now()))
         self._view = view
         self._waking.take(view, number)
-        self._counters.view = view
+        self._counters.view = self._access_logs.view = view
         if before is not None and before - wanted:
             await self._applied(number)
             await asyncio.to_thread(addresses.own, self._vpc_cidr, wanted)
@@ -100,12 +104,14 @@ async def opened(settings: Settings, cell: BalancerCell, clock: Clock) -> AsyncI
         log.info("Envoy runs", extra={"adopted": adopted, "pid": envoy.companion.pid})
 
     waking, counters = Waking(cell, publication, clock), Counters(cell, envoy, clock)
-    plane = Plane(settings, publication, waking, counters, clock)
+    logs, translator = AccessLogs(cell, envoy, clock), Translator(str(envoy.logs))
+    plane = Plane(settings, publication, waking, counters, logs, clock, translator)
     async with served(envoy.socket, envoy.uid, Ads(publication).handlers(), waking.handlers()):
         async with asyncio.TaskGroup() as group:
             own = [
                 group.create_task(envoy.companion.run(envoy.command(), begun), name="envoy"),
                 group.create_task(counters.run(), name="envoy-counters"),
+                group.create_task(logs.run(), name="access-logs"),
                 group.create_task(plane.keep_time(), name="envoy-hours"),
             ]
             try:

@@ -5,6 +5,7 @@ the truth, a view can be thrown away at any moment.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,12 @@ from neargate.kit.errors import ApiError, CellError
 from neargate.model import certificate as certificates
 from neargate.model.balancer import Certificate, Target, target_id
 from neargate.model.balancing import EMPTY, KeyPair, View
+from neargate.model.bucket import Described, Object
 from neargate.model.metric import Point
+from neargate.model.record import Scope
 from neargate.model.sealed import SealError
 from neargate.services.call import House
-from neargate.state import metrics
+from neargate.state import metrics, objects
 from neargate.state.catalog_balancers import (
     CERTIFICATE,
     LISTENER,
@@ -145,6 +148,34 @@ class Balancers:
                 await self._house.metrics.write(lambda tx: metrics.put(tx, points))
             if asked:
                 await self._house.store.write(body)
+
+    async def put_access_log(self, balancer_arn: str, key: str, data: bytes) -> None:
+        """See node/balancer/base. Raise CellError if there is no such bucket."""
+        house = self._house
+
+        def record(tx: Tx) -> Object:
+            balancer = tx.get(LOAD_BALANCER, balancer_arn)
+            if balancer is None:
+                raise CellError(f"no load balancer {balancer_arn}")
+            scope = Scope(balancer.account, balancer.region)
+            bucket = objects.need_bucket(tx, scope, balancer.attributes.get("access_logs.s3.bucket", ""))
+            return Object(
+                account=scope.account,
+                region=scope.region,
+                bucket=bucket.name,
+                key=key,
+                file=house.ids.hex(32),
+                size=len(data),
+                etag=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+                modified_at=house.clock.now(),
+                described=Described(headers={"ContentType": "application/x-gzip"}),
+            )
+
+        with _cell_errors():
+            made = await house.store.read(record)
+            await house.objects.write(made.file, data)
+            gone = await house.store.write(lambda tx: objects.put(tx, made))
+            await house.objects.delete(gone)
 
     # -- the view --------------------------------------------------------------------------------------
 

@@ -1,0 +1,116 @@
+"""Access logs: what a real Envoy notes becomes entries in AWS's format, and none is lost on its way."""
+
+import gzip
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import pytest
+
+from neargate.kit.clock import SystemClock
+from neargate.kit.errors import CellError
+from neargate.model.balancing import View
+from neargate.node.balancer.access_logs import AccessLogs
+from neargate.node.balancer.base import BalancerCell
+from tests.support.envoy_rig import BALANCER, Rig, forward, group, listener, rule, target
+from tests.support.real import eventually
+
+pytestmark = pytest.mark.root
+ONE = group("one")
+LOGGED = {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": "logs", "access_logs.s3.prefix": "mine"}
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("rig")) as rig:
+        yield rig
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.objects: dict[str, str] = {}
+        self.refuse = False
+
+    async def put_access_log(self, balancer_arn: str, key: str, data: bytes) -> None:
+        if self.refuse:
+            raise CellError("NoSuchBucket")
+        assert balancer_arn == BALANCER
+        self.objects[key] = gzip.decompress(data).decode()
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for text in self.objects.values() for line in text.splitlines()]
+
+
+def collected(rig: Rig, view: View, kept: Kept) -> AccessLogs:
+    logs = AccessLogs(cast(BalancerCell, kept), rig.envoy, SystemClock())
+    logs.view = view
+    return logs
+
+
+def entries(rig: Rig, logs: AccessLogs, kept: Kept, count: int) -> Sequence[list[str]]:
+    """Envoy writes a moment later."""
+
+    def all_there() -> bool:
+        rig.do(logs.collect())
+        return len(kept.lines) >= count
+
+    eventually(all_there, f"{count} entries")
+    return [shlex.split(line) for line in kept.lines]
+
+
+def test_entries(rig: Rig) -> None:
+    front = listener(forward((ONE, 1)), 8080)
+    config = {"StatusCode": "HTTP_302", "Host": "other.example"}
+    away = {"Type": "redirect", "RedirectConfig": config}
+    there = {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/away"]}}
+    _, port = rig.web("it")
+    view = rig.view([front], [ONE], [target(ONE, port)], [rule(front, 7, away, there)], attributes=LOGGED)
+    rig.publish(view)
+    rig.get("/status?404", "-H", "Host: a.example", "-A", 'a "b" c', port=8080)
+    rig.get("/away", port=8080)
+    kept = Kept()
+    first, second = entries(rig, collected(rig, view, kept), kept, 2)
+    assert len(first) == len(second) == 29
+    assert [first[at] for at in (0, 2, 4, 8, 9)] == [
+        "http",
+        "app/web/50dc6c495c0c9188",
+        f"127.0.0.1:{port}",
+        "404",
+        "404",
+    ]
+    assert first[12] == "GET http://a.example:8080/status?404 HTTP/1.1"
+    assert first[13] == r"a \x22b\x22 c"
+    assert first[16] == ONE.arn
+    assert first[17].startswith("Root=1-")
+    assert [first[20], first[22]] == ["0", "forward"]
+    assert all(float(part) >= 0 for part in first[5:8])
+    assert [second[at] for at in (4, 5, 8, 9, 16, 20, 22)] == ["-", "-1", "302", "-", "-", "7", "redirect"]
+    assert second[23] == "http://other.example:8080/away"
+    name = next(iter(kept.objects))
+    assert name.startswith("mine/AWSLogs/000000000000/elasticloadbalancing/us-east-1/")
+    assert "/000000000000_elasticloadbalancing_us-east-1_app.web.50dc6c495c0c9188_" in name
+    assert name.endswith(".log.gz")
+
+
+def test_what_is_not_taken_is_tried_again(rig: Rig) -> None:
+    view = rig.view([listener(forward((ONE, 1)))], [ONE], [target(ONE, rig.web("it")[1])], attributes=LOGGED)
+    rig.publish(view)
+    kept = Kept()
+    logs = collected(rig, view, kept)
+    kept.refuse = True
+    rig.get("/first")
+    eventually(lambda: rig.do(logs.collect()) or list(rig.envoy.logs.glob("*.taken-*")), "it was taken away")
+    kept.refuse = False
+    rig.get("/second")
+    seen = entries(rig, logs, kept, 2)
+    assert {entry[12].split(" ")[1].rpartition("/")[2] for entry in seen} == {"first", "second"}
+    assert not list(rig.envoy.logs.glob("*.taken-*"))
+
+
+def test_without_the_attribute_nothing_is_noted(rig: Rig) -> None:
+    rig.publish(rig.view([listener(forward((ONE, 1)), 8081)], [ONE], [target(ONE, rig.web("it")[1])]))
+    kept = Kept()
+    rig.get("/", port=8081)
+    rig.do(collected(rig, rig.view([]), kept).collect())
+    assert kept.objects == {}
