@@ -168,7 +168,7 @@ def _alive(pid: int) -> bool:
 
 
 def leftovers(data_dir: Path) -> list[str]:
-    """Whatever a daemon on `data_dir` still has on this machine: processes, mounts, links, rules, cgroups."""
+    """Whatever a daemon on `data_dir` still has here: processes, mounts, links, rules, names, cgroups."""
     instance = instance_of(data_dir)
     found: list[str] = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -183,6 +183,10 @@ def leftovers(data_dir: Path) -> list[str]:
     found += [f"link {line}" for line in links.splitlines() if instance in line]
     rules = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     found += [f"nft {line}" for line in rules.splitlines() if instance in line]
+    found += [
+        f"/etc/hosts {line}" for line in Path("/etc/hosts").read_text().splitlines() if instance in line
+    ]
+    found += [f"directory {path}" for path in Path("/run/neargate").glob(f"*{instance}*")]
     for root, directories, _ in os.walk("/sys/fs/cgroup"):
         found += [f"cgroup {root}/{name}" for name in directories if instance in name]
     return found
