@@ -103,6 +103,7 @@ def _timeline(context: Context, period: int) -> range:
     line = range(context.start, context.end, max(period, 1))
     if len(line) > _MOST_POINTS:
         raise MathError(f"The result would have more than {_MOST_POINTS} data points")
+    context.spend(len(line))  # before they are made
     return line
 
 

@@ -16,6 +16,8 @@ from neargate.model.metric_values import Series, Value, evaluate, kind_of
 DEFAULT_PERIOD = 300
 MOST_POINTS = 500_000
 """In all that the queries of one request give, shown or not."""
+MOST_WORK = 5_000_000
+"""Points made or looked at on the way there: expressions are short, what they ask for need not be."""
 
 
 class Source(Protocol):
@@ -85,6 +87,7 @@ class _Evaluation:
         self._source = source
         self._values: dict[str, Value] = {}
         self._points = 0
+        self._work = 0
 
     def result(self, query: DataQuery) -> list[Series]:
         value = self.value(query.id)
@@ -106,6 +109,11 @@ class _Evaluation:
                 raise QueryError(id, f"The request gives more than {MOST_POINTS} data points")
             self._values[id] = value
         return self._values[id]
+
+    def spend(self, points: int) -> None:
+        self._work += points
+        if self._work > MOST_WORK:
+            raise MathError(f"The request takes more than {MOST_WORK} data points to answer")
 
     def _evaluated(self, query: DataQuery) -> Value:
         if query.metric is not None:
@@ -158,6 +166,9 @@ class _Context:
 
     def metrics(self, part: str) -> list[Series]:
         return self._evaluation.metrics(part)
+
+    def spend(self, points: int) -> None:
+        self._evaluation.spend(points)
 
     def search(self, expression: str, stat: str, period: int | None) -> list[Series]:
         seconds = period or self._query.period or DEFAULT_PERIOD

@@ -47,12 +47,29 @@ class Context(Protocol):
 
     def search(self, expression: str, stat: str, period: int | None) -> list[Series]: ...
 
+    def spend(self, points: int) -> None:
+        """Count points that are made or looked at. Raise MathError beyond what one request may cost."""
+        ...
+
 
 Function = Callable[[Context, tuple[Value, ...]], Value]
 
 
 def evaluate(node: Node, context: Context, functions: Mapping[str, Function]) -> Value:
     """Raises MathError."""
+    value = _evaluated(node, context, functions)
+    context.spend(size(value))
+    return value
+
+
+def size(value: Value) -> int:
+    """Points, and one for each series: an array of empty ones takes memory as well."""
+    if isinstance(value, list):
+        return len(value) + sum(len(series.points) for series in value)
+    return 1 + len(value.points) if isinstance(value, Series) else 0
+
+
+def _evaluated(node: Node, context: Context, functions: Mapping[str, Function]) -> Value:
     match node:
         case Number(value):
             return value
@@ -75,7 +92,9 @@ def evaluate(node: Node, context: Context, functions: Mapping[str, Function]) ->
             function = functions.get(name)
             if function is None:
                 raise MathError(f"The function {name} is not built")
-            return function(context, tuple(evaluate(item, context, functions) for item in arguments))
+            given = tuple(evaluate(item, context, functions) for item in arguments)
+            context.spend(sum(map(size, given)))  # SUM gives one number, however many it looks at
+            return function(context, given)
 
 
 def kind_of(value: Value) -> str:

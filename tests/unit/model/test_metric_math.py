@@ -269,3 +269,24 @@ def test_what_a_search_means(expression: str, found: set[str]) -> None:
 def test_searches_that_cannot_be_read(expression: str) -> None:
     with pytest.raises(MathError, match="SEARCH"):
         parse_search(expression)
+
+
+@pytest.mark.parametrize(
+    "expressions",
+    [
+        ["[" + ",".join(["m1"] * 600) + "]", *("[" + ",".join([f"e{i}"] * 600) + "]" for i in range(2))],
+        ["[" + ",".join(["TIME_SERIES(1)"] * 130) + "]"],
+        ["+".join(["TIME_SERIES(1)"] * 130)],
+        ["SLICE(FILL([" + ",".join(["m1"] * 120) + "], 0), 0, 1)"],
+    ],
+    ids=["arrays of arrays", "many", "sum", "filled"],
+)
+def test_short_expressions_that_ask_for_too_much_are_refused_before_they_get_it(
+    expressions: list[str],
+) -> None:
+    stat = MetricStat(namespace="N", name="m1", stat="Sum", period=60)
+    queries = [DataQuery(id="m1", metric=stat, returned=False)]
+    queries += [DataQuery(id=f"e{i}", expression=text, period=60) for i, text in enumerate(expressions)]
+    check(queries)
+    with pytest.raises(MathError, match="takes more than"):
+        run(queries, Given({"m1": []}, end=START + 60 * 100_000))
