@@ -5,12 +5,12 @@ stand in a list of values. Fields of one object inside a list must match in the 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from neargate.model.event_pattern_tests import ABSENT, PatternError, Test, read_test
+from neargate.model.event_pattern_tests import ABSENT, PatternError, Test, key, read_test
 
 __all__ = ["Pattern", "PatternError", "compiled"]
 _OR = "$or"
@@ -22,10 +22,15 @@ class Leaf:
     """A field that must have one of some values."""
 
     tests: tuple[Test, ...]
+    exact: frozenset[tuple[str, Any]]
+    """Keys of what is compared with: a set, as events and patterns may both have very many values."""
+    others: tuple[Test, ...]
 
     def matches(self, value: Any) -> bool:
-        values = list(_scalars(value)) if value is not ABSENT else []
-        return any(test(item) for test in self.tests for item in values or (ABSENT,))
+        values = {} if value is ABSENT else {key(item): item for item in _scalars(value)}
+        if not self.exact.isdisjoint(values):
+            return True
+        return any(test(item) for test in self.others for item in values.values() or (ABSENT,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,7 @@ class Pattern:
 
     def matches(self, value: Any) -> bool:
         if isinstance(value, list):
-            objects = [item for item in value if isinstance(item, dict | list)]
-            return any(self.matches(item) for item in objects) if objects else self.matches({})
+            return any(self.matches(item) for item in _objects(value))
         found: Mapping[str, Any] = value if isinstance(value, dict) else {}
         if not all(test.matches(found.get(name, ABSENT)) for name, test in self.fields):
             return False
@@ -54,13 +58,26 @@ class Pattern:
         return ()
 
 
-def _scalars(value: Any) -> Any:
-    """The plain values of a field: lists are looked into, objects are none."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _scalars(item)
-    elif not isinstance(value, dict):
-        yield value
+def _scalars(value: Any) -> Iterator[Any]:
+    """The plain values of a field: lists are looked into, however deep, objects are none."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+        elif not isinstance(item, dict):
+            yield item
+
+
+def _objects(value: list[Any]) -> Iterator[Mapping[str, Any]]:
+    """Those of a list, however deep. A list without any is as good as an object without fields."""
+    waiting = [value]
+    while waiting:
+        inner = [item for item in waiting.pop() if isinstance(item, dict | list)]
+        if not inner:
+            yield {}
+        waiting += [item for item in inner if isinstance(item, list)]
+        yield from (item for item in inner if isinstance(item, dict))
 
 
 @lru_cache(maxsize=1024)
@@ -120,4 +137,6 @@ def _is_alternatives(value: Any) -> bool:
 def _leaf(raw: list[Any]) -> Leaf:
     if not raw:
         raise PatternError("Empty arrays are not allowed")
-    return Leaf(tuple(read_test(item) for item in raw))
+    tests = tuple(read_test(item) for item in raw)
+    exact = frozenset(key(test.exact) for test in tests if test.exact is not None)
+    return Leaf(tests, exact, tuple(test for test in tests if test.exact is None))

@@ -6,7 +6,6 @@ Used by event_pattern.py.
 
 import ipaddress
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,7 +32,7 @@ class PatternError(ValueError):
 class Test:
     judge: Judge
     exact: Any = None
-    """The text that it compares with, of one that compares."""
+    """The value that it compares with, of one that compares."""
 
     def __call__(self, value: Any) -> bool:
         return self.judge(value)
@@ -50,14 +49,13 @@ def read_test(raw: Any) -> Test:
         return Test(maker(value))
     if isinstance(raw, list):
         raise PatternError("Match value must be String, number, true, false, or null")
-    return Test(lambda value: same(value, raw), raw)
+    wanted = key(raw)
+    return Test(lambda value: key(value) == wanted, raw)
 
 
-def same(value: Any, wanted: Any) -> bool:
-    """Equal as JSON: 1 is 1.0, but true is not 1."""
-    if isinstance(value, bool) or isinstance(wanted, bool) or value is None or wanted is None:
-        return value is wanted
-    return isinstance(value, str) == isinstance(wanted, str) and bool(value == wanted)
+def key(value: Any) -> tuple[str, Any]:
+    """Alike for values that are equal as JSON: 1 is 1.0, but true is not 1. Sets of many are looked into."""
+    return ("boolean" if isinstance(value, bool) else "text" if isinstance(value, str) else ""), value
 
 
 def _texts(raw: Any, what: str) -> list[str]:
@@ -106,12 +104,28 @@ def _equals_ignore_case(raw: Any) -> Judge:
 
 
 def _wildcard(raw: Any) -> Judge:
-    pattern = re.compile(_expression(_one(raw, "wildcard")), re.DOTALL)
-    return _on_text(lambda text: pattern.fullmatch(text) is not None)
+    """Each run but the last ends at the first place where what follows it fits: nothing is tried twice."""
+    first, *rest = _literals(_one(raw, "wildcard"))
+    if not rest:
+        return _on_text(lambda text: text == first)
+    *middle, last = rest
+
+    def judge(text: str) -> bool:
+        place, end = len(first), len(text) - len(last)
+        if place > end or not (text.startswith(first) and text.endswith(last)):
+            return False
+        for literal in middle:
+            found = text.find(literal, place, end)
+            if found < 0:
+                return False
+            place = found + len(literal)
+        return True
+
+    return _on_text(judge)
 
 
-def _expression(text: str) -> str:
-    """A wildcard's text as a regular expression that never tries twice: `*` is any run, `\\*` a star."""
+def _literals(text: str) -> list[str]:
+    """What stands between the stars of a wildcard: `*` is any run, `\\*` a star."""
     literals, position = [""], 0
     while position < len(text):
         character = text[position]
@@ -127,13 +141,7 @@ def _expression(text: str) -> str:
         else:
             literals[-1] += character
         position += 1
-    quoted = [re.escape(literal) for literal in literals]
-    if len(quoted) == 1:
-        return quoted[0]
-    # Each run but the last ends at the first place where what follows it fits: possessively, so that no
-    # pattern can make a match expensive.
-    middle = "".join(f"(?>.*?{literal})" for literal in quoted[1:-1])
-    return f"{quoted[0]}{middle}.*{quoted[-1]}"
+    return literals
 
 
 def _anything_but(raw: Any) -> Judge:
@@ -147,7 +155,8 @@ def _anything_but(raw: Any) -> Judge:
         raise PatternError(
             "Inside anything but list, either all values are number or string, mixed type is not supported"
         )
-    return lambda value: value is not ABSENT and not any(same(value, each) for each in values)
+    unwanted = frozenset(map(key, values))
+    return lambda value: value is not ABSENT and key(value) not in unwanted
 
 
 def _nothing_like(raw: Mapping[str, Any]) -> Judge:

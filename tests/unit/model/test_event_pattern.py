@@ -185,6 +185,27 @@ def test_no_wildcard_makes_a_match_expensive():
     assert not pattern.matches({"a": "a" * 5000})  # years, if it tried all ways
 
 
+def test_lists_in_lists_are_looked_into_however_deep():
+    inner: object = {"x": 1}
+    for _ in range(5000):
+        inner = [inner]
+    assert compiled('{"a": {"x": [1]}}').matches({"a": inner})
+    assert not compiled('{"a": [{"prefix": "b"}]}').matches({"a": inner})
+
+
+def test_each_value_of_an_event_is_looked_at_once():
+    seen = []
+
+    class Text(str):
+        def startswith(self, *args):
+            seen.append(self)
+            return super().startswith(*args)
+
+    pattern = compiled(json.dumps({"a": [*map(str, range(100)), {"prefix": "y"}]}))
+    assert not pattern.matches({"a": [Text("x") for _ in range(1000)]})
+    assert len(seen) == 1
+
+
 scalars = st.none() | st.booleans() | st.integers(-100, 100) | st.text("ab*\\", max_size=4)
 values = st.recursive(
     scalars,
