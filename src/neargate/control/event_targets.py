@@ -117,7 +117,10 @@ class Sender:
 
     def _text(self, delivery: Delivery) -> str:
         ingested = second(delivery.created_at)
-        return event_input.payload(delivery.target, delivery.event, delivery.rule_arn, ingested)
+        try:
+            return event_input.payload(delivery.target, delivery.event, delivery.rule_arn, ingested)
+        except event_input.InputError as error:
+            raise Refused("INVALID_PARAMETER", str(error)) from None
 
     def _queue(self, tx: Tx, delivery: Delivery) -> None:
         text = self._text(delivery)

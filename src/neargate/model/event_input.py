@@ -24,10 +24,12 @@ RESERVED: Final = frozenset(
     )
 )
 MAX_PATHS = 100
+MAX_TEXT = 1_048_576
+"""Characters that a template may come to: it can name a long event very often."""
 
 
 class InputError(ValueError):
-    """A path or a template cannot be used; the message says which and why."""
+    """A path or a template cannot be used, or comes to too much; the message says which and why."""
 
 
 Step = str | int | None
@@ -96,7 +98,7 @@ def check(target: Target) -> None:
 
 
 def payload(target: Target, event: Mapping[str, Any], rule_arn: str, ingested: str) -> str:
-    """What the target is sent: text of JSON, or the text that the template comes to."""
+    """What the target is sent: text of JSON, or the text that the template comes to. Raise InputError."""
     if target.input is not None:
         return target.input
     if target.input_template is not None:
@@ -113,6 +115,7 @@ def _filled(target: Target, event: Mapping[str, Any], rule_arn: str, ingested: s
     """The template with its placeholders replaced. Between quotation marks a text stands bare, and anything
     else as its JSON; outside of them all stand as JSON. What the event lacks is an empty text, or null."""
     template, out, position, quoted = target.input_template or "", [], 0, False
+    left = MAX_TEXT
     value_of = _values(target, event, rule_arn, ingested)
     while position < len(template):
         character = template[position]
@@ -121,6 +124,9 @@ def _filled(target: Target, event: Mapping[str, Any], rule_arn: str, ingested: s
             value = value_of(match[1])
             out.append(_within(value) if quoted else _outside(value))
             position = match.end()
+            left -= len(out[-1])
+            if left < 0:
+                raise InputError(f"The InputTemplate comes to more than {MAX_TEXT} characters")
             continue
         if character == "\\" and quoted:
             out.append(template[position : position + 2])

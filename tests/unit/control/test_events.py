@@ -253,6 +253,20 @@ async def test_a_refusal_goes_to_the_dead_letter_queue_at_once(tmp_path: Path) -
     assert "EXHAUSTED_RETRY_CONDITION" not in message.attributes
 
 
+async def test_a_template_that_comes_to_too_much_is_given_up_before_it_is_made(tmp_path: Path) -> None:
+    template = "<aws.events.event.json>" * 340
+    given = target(
+        arn=SCOPE.arn("sqs", "q"), ecs={}, input_template=template, dead_letter_arn=SCOPE.arn("sqs", "dead")
+    )
+    async with house(tmp_path) as parts, delivering(parts, Runner()):
+        await set_up(parts, given)
+        await emit(parts, event({"text": "x" * 10_000}))
+        await emptied(parts)
+        (message,) = await messages(parts, "dead")
+    assert message.attributes["ERROR_CODE"]["StringValue"] == "INVALID_PARAMETER"
+    assert "InputTemplate" in message.attributes["ERROR_MESSAGE"]["StringValue"]
+
+
 async def test_when_attempts_are_used_up_it_is_a_dead_letter(tmp_path: Path) -> None:
     runner = Runner([ApiError("ServerException", "oops")] * 2)
     async with house(tmp_path) as parts, delivering(parts, runner):
