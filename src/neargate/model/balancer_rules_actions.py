@@ -101,16 +101,16 @@ def _forward(item: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def _stickiness(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     given = config.get("TargetGroupStickinessConfig") or {}
-    if not given.get("Enabled"):
-        return {"Enabled": False}
-    if kind != "application":
+    enabled, seconds = bool(given.get("Enabled")), given.get("DurationSeconds")
+    if enabled and kind != "application":
         raise not_valid(f"Target group stickiness is not supported for load balancers with type '{kind}'")
-    seconds = given.get("DurationSeconds")
-    if seconds is None:
+    if enabled and seconds is None:
         raise invalid("DurationSeconds must be specified if target group stickiness is enabled")
+    if seconds is None:
+        return {"Enabled": False}
     if not 1 <= seconds <= _WEEK:
         raise invalid(f"The stickiness DurationSeconds '{seconds}' must be between 1 and {_WEEK}")
-    return {"Enabled": True, "DurationSeconds": seconds}
+    return {"Enabled": enabled, "DurationSeconds": seconds}
 
 
 def _redirect(item: Mapping[str, Any], protocol: str) -> dict[str, Any]:

@@ -57,6 +57,13 @@ OFF = {"Enabled": False}
                 "TargetGroupStickinessConfig": {"Enabled": True, "DurationSeconds": 5},
             },
         ),
+        (
+            forward(("a", 1), TargetGroupStickinessConfig={"Enabled": False, "DurationSeconds": 5}),
+            {
+                "TargetGroups": [{"TargetGroupArn": "a", "Weight": 1}],
+                "TargetGroupStickinessConfig": {"Enabled": False, "DurationSeconds": 5},
+            },
+        ),
     ],
 )
 def test_a_forward_is_spelt_out(given: dict[str, Any], expected: dict[str, Any]) -> None:
