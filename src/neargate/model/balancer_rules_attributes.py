@@ -207,7 +207,8 @@ def changed(
 
     Raise ValidationError, InvalidConfigurationRequest.
     """
-    table, new = known(of), dict(of.attributes)
+    table = known(of)  # another one since the protocol of a listener has changed
+    new = {name: value for name, value in of.attributes.items() if name in table}
     for item in given:
         name, value = item.get("Key") or "", item.get("Value") or ""
         if name not in table:

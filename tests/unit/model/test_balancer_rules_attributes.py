@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
 from neargate.model.balancer import Listener, LoadBalancer, TargetGroup
@@ -48,6 +49,12 @@ def test_what_was_set_is_told() -> None:
     again = LoadBalancer(**OWNER, name="b", vpc_id="v", zones=(), dns_name="d", attributes=new)
     assert all_of(again)["idle_timeout.timeout_seconds"] == "4000"
     assert changed(again, "x", [{"Key": "idle_timeout.timeout_seconds", "Value": "60"}]) == {}
+
+
+def test_what_was_set_of_another_protocol_is_forgotten() -> None:
+    tcp = {"tcp.idle_timeout.seconds": "400"}
+    now_tls = replace(listener("TCP"), attributes=tcp, protocol="TLS")
+    assert all_of(now_tls) == {} and changed(now_tls, "Listener", []) == {}
 
 
 @pytest.mark.parametrize(
