@@ -190,6 +190,13 @@ def test_a_service_shows_what_it_was_made_of(cloudmap: Any, vpc: str) -> None:
     refused("InvalidInput", cloudmap.update_service, Id=made["Id"], Service=change)
 
 
+def test_records_keep_their_order(cloudmap: Any, vpc: str) -> None:
+    asked = dns("AAAA", "A")
+    made = service(cloudmap, namespace(cloudmap, vpc), DnsConfig=asked)
+    shown = cloudmap.get_service(Id=made["Id"])["Service"]
+    assert shown["DnsConfig"]["DnsRecords"] == made["DnsConfig"]["DnsRecords"] == asked["DnsRecords"]
+
+
 HEALTH = {"Type": "HTTP", "ResourcePath": "/"}
 
 

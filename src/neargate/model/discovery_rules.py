@@ -41,9 +41,9 @@ def is_domain(name: str) -> bool:
 
 
 def records_of(given: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:
-    """The DNS records of a request, in an order of their own."""
-    records = tuple(sorted((record["Type"], record["TTL"]) for record in given))
-    if tuple(kind for kind, _ in records) not in _COMBINATIONS:
+    """The DNS records of a request, in its order: clients hold what they read against what they asked."""
+    records = tuple((record["Type"], record["TTL"]) for record in given)
+    if tuple(sorted(kind for kind, _ in records)) not in _COMBINATIONS:
         raise bad("DnsRecords can be A, AAAA, A and AAAA, SRV, or CNAME.")
     return records
 
