@@ -12,7 +12,7 @@ from neargate.model.balancing import enabled, number, path_of
 from neargate.model.envoy_clusters import ADS, HTTP_PROTOCOLS, NODE_CLUSTER, name
 from neargate.model.envoy_conditions import SOURCE_HEADER
 from neargate.model.envoy_redirects import LUA
-from neargate.model.envoy_routes import STATEFUL, TRACE_HEADERS, WAKING, weights
+from neargate.model.envoy_routes import STATEFUL, TRACE_HEADER, WAKING, weights
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _KEPT_UDP_SECONDS = 120
@@ -110,8 +110,10 @@ def _http_filters() -> list[dict[str, Any]]:
 
 def _noted() -> dict[str, Any]:
     """What rules ask for, and the random part of a trace's id, as headers that no target gets to see."""
-    values = {SOURCE_HEADER: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
-    values |= dict.fromkeys(TRACE_HEADERS, "%UNIQUE_ID%")
+    values = {
+        SOURCE_HEADER: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+        TRACE_HEADER: "%UNIQUE_ID%",
+    }
     how = "OVERWRITE_IF_EXISTS_OR_ADD"
     mutations = [
         {"append": {"header": {"key": key, "value": value}, "append_action": how}}

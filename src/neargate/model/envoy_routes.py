@@ -17,9 +17,9 @@ from neargate.model.envoy_headers import of_responses, of_tls
 from neargate.model.envoy_redirects import redirect
 
 _EXT = "type.googleapis.com/envoy.extensions."
-TRACE_HEADERS = ("x-neargate-a", "x-neargate-b", "x-neargate-c")
-"""Each a random UUID, of which a trace's id takes the first eight digits."""
-_OWN_HEADERS = ("x-envoy-external-address", "x-envoy-internal", SOURCE_HEADER, *TRACE_HEADERS)
+TRACE_HEADER = "x-neargate-trace"
+"""A random UUID, of which a trace's id takes eight digits; the other sixteen are the microsecond."""
+_OWN_HEADERS = ("x-envoy-external-address", "x-envoy-internal", SOURCE_HEADER, TRACE_HEADER)
 _GROUP_COOKIE = "AWSALBTG"
 _COOKIES = {"lb_cookie": "AWSALB", "app_cookie": "AWSALBAPP-0"}
 STATEFUL = "envoy.filters.http.stateful_session"
@@ -82,7 +82,7 @@ def routes(
 
 
 def _headers(balancer: LoadBalancer, listener: Listener, hour: int) -> list[dict[str, Any]]:
-    random = "".join(f"%REQ({header}):8%" for header in TRACE_HEADERS)
+    random = f"%REQ({TRACE_HEADER}):8%%START_TIME(%s%6f)%"
     added = [
         _header("X-Forwarded-Port", str(listener.port)),
         _header("X-Amzn-Trace-Id", f"Root=1-{hour:08x}-{random}", "ADD_IF_ABSENT"),
