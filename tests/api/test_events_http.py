@@ -138,6 +138,28 @@ def test_get_has_no_body_and_a_key_stands_in_its_header(events: Any, web: Web) -
     assert asked["method"] == "GET" and asked["body"] == "" and asked["headers"]["X-Key"] == "hunter3"
 
 
+def test_a_key_with_blanks_around_it_is_sent_without(events: Any, web: Web) -> None:
+    key = {"ApiKeyAuthParameters": {"ApiKeyName": "X-Key", "ApiKeyValue": " hunter3 "}}
+    rule(events, {"source": ["my.app"]}, target(destination(events, web.url, key)))
+    put(events)
+    assert web.next()["headers"]["X-Key"] == "hunter3"
+
+
+def test_a_key_that_no_request_can_carry_is_told_of_but_not_shown(
+    events: Any, web: Web, open_door: Door
+) -> None:
+    sqs = open_door.client("sqs")
+    url, dead = queue(sqs, "dead")
+    key = {"ApiKeyAuthParameters": {"ApiKeyName": "X-Key", "ApiKeyValue": "hünter3"}}
+    arn = destination(events, web.url, key)
+    rule(events, {"source": ["my.app"]}, target(arn, DeadLetterConfig={"Arn": dead}))
+    put(events)
+    (message,) = received(sqs, url)
+    told = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+    assert told["ERROR_CODE"] == "INVALID_PARAMETER"
+    assert told["ERROR_MESSAGE"] == "The request would not be valid HTTP."
+
+
 def test_it_is_tried_again_until_the_server_can(events: Any, web: Web) -> None:
     web.statuses = [503, 429]
     rule(events, {"source": ["my.app"]}, target(destination(events, web.url)))

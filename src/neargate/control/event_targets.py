@@ -210,8 +210,9 @@ class Sender:
                     sent.method, sent.url, headers=sent.headers, content=body
                 ) as answer:
                     return answer
-        except (httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise Refused("INVALID_PARAMETER", str(error)) from None
+        except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeEncodeError):
+            # Their texts show the value of a header or the URL, which may be secret; this one goes into logs.
+            raise Refused("INVALID_PARAMETER", "The request would not be valid HTTP.") from None
         except (httpx.HTTPError, TimeoutError) as error:
             raise Later("SDK_CLIENT_ERROR", str(error) or type(error).__name__) from None
 

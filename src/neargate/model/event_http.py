@@ -122,7 +122,8 @@ def request_of(
     else:
         api = parameters["ApiKeyAuthParameters"]
         headers[api["ApiKeyName"]] = api["ApiKeyValue"]
-    headers = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+    # Blanks around a value are none of it, and not valid: a pasted key often has one.
+    headers = {name: value.strip(" \t") for name, value in headers.items() if name.lower() not in _OURS}
     url = _url(destination.endpoint, target.get("PathParameterValues") or (), query)
     body = "" if destination.method in ("GET", "HEAD") else _body(payload, http.get("BodyParameters"))
     return Sent(destination.method, url, headers, body)
