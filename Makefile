@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install install-test run test lint types unit vectors e2e microvm faults faults-full fuzz-full bench down clean
+.PHONY: help install install-test run test lint types unit vectors e2e microvm faults faults-full services-full fuzz-full bench down clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,10 @@ microvm: install-test ## The driver suite on virtual machines, and what is their
 
 faults: install-test ## kill -9 and friends, short form
 	$(BIN)/pytest -q tests/faults
+
+services-full: install-test ## Ten of each deployment under traffic, and a minute of kills
+	NEARGATE_TEST_ROLLOUTS=10 $(BIN)/pytest -q --timeout 1800 tests/e2e/test_service_traffic.py
+	NEARGATE_TEST_STORM=60 $(BIN)/pytest -q --timeout 600 tests/faults/test_services.py
 
 faults-full: install-test ## kill -9, 100 times
 	NEARGATE_TEST_KILLS=100 $(BIN)/pytest -q --timeout 3600 tests/faults

@@ -5,7 +5,18 @@ import sys
 
 from bench.measure import Figure, show
 
-ALL = ("run_task", "density", "describe_tasks", "pull", "gvisor", "exec", "microvm")
+ALL = (
+    "run_task",
+    "density",
+    "describe_tasks",
+    "pull",
+    "gvisor",
+    "exec",
+    "microvm",
+    "services",
+    "balancer",
+    "resolver",
+)
 
 
 def main() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.real import BIN, RealDaemon, leftovers
 from tests.support.fleet import Fleet
+from tests.support.real import BIN, RealDaemon, leftovers
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     work: Path = tmp_path_factory.mktemp("fleet")
-    with RealDaemon(work / "data", NEARGATE_SERVICE_HEALTHY_SECONDS="1") as daemon:
+    with RealDaemon(work / "data", NEARGATE_SERVICE_HEALTHY_SECONDS="5") as daemon:
         fleet = Fleet(daemon, work)
         fleet.create("web", fleet.definition("1"), 2)
         fleet.stable("web")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neargate.main import instance_of
+from tests.support.images import busybox_image
 from tests.support.python_image import python_image
 from tests.support.real import RealDaemon, eventually
 from tests.support.traffic import Traffic
@@ -29,6 +30,7 @@ class Fleet:
         self.subnets = [s["SubnetId"] for s in self.ec2.describe_subnets()["Subnets"]]
         self.vpc = self.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         self.image = daemon.push(python_image(work / "web", PROGRAM), "web")
+        self.small_image = daemon.push(busybox_image(work / "small"), "small")
         with contextlib.suppress(self.ecs.exceptions.ClientException):
             self.ecs.create_cluster(clusterName="fleet")
         self._numbers = itertools.count(1)
@@ -44,13 +46,10 @@ class Fleet:
 
     def group(self, name: str, **more: Any) -> str:
         """ARN of a target group that checks often and drains for two seconds."""
-        settings = {
-            "HealthCheckPath": "/health",
-            "HealthCheckIntervalSeconds": 5,
-            "UnhealthyThresholdCount": 2,
-        }
+        settings: dict[str, Any] = {"HealthCheckPath": "/health", "HealthCheckIntervalSeconds": 5}
+        settings |= {"HealthCheckTimeoutSeconds": 2, "UnhealthyThresholdCount": 2, **more}
         made = self.elb.create_target_group(
-            Name=name, Protocol="HTTP", Port=PORT, VpcId=self.vpc, TargetType="ip", **{**settings, **more}
+            Name=name, Protocol="HTTP", Port=PORT, VpcId=self.vpc, TargetType="ip", **settings
         )
         arn: str = made["TargetGroups"][0]["TargetGroupArn"]
         delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "2"}
@@ -67,12 +66,14 @@ class Fleet:
         arn: str = made["Listeners"][0]["ListenerArn"]
         return arn
 
-    def rule(self, listener: str, group: str, priority: int = 1) -> str:
+    def rule(self, listener: str, *groups: str) -> str:
+        """ARN of a rule for all paths: all of it to the first group, none to the others."""
+        weighted = [{"TargetGroupArn": arn, "Weight": int(arn == groups[0])} for arn in groups]
         made = self.elb.create_rule(
             ListenerArn=listener,
-            Priority=priority,
+            Priority=1,
             Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
-            Actions=[{"Type": "forward", "TargetGroupArn": group}],
+            Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": weighted}}],
         )
         arn: str = made["Rules"][0]["RuleArn"]
         return arn
@@ -103,8 +104,8 @@ class Fleet:
             family=family,
             requiresCompatibilities=["FARGATE"],
             networkMode="awsvpc",
-            cpu="256",
-            memory="512",
+            cpu=more.pop("cpu", "256"),
+            memory=more.pop("memory", "512"),
             executionRoleArn=ROLE,
             containerDefinitions=[container],
         )
@@ -164,12 +165,13 @@ class Fleet:
     def kill_task(self, arn: str) -> bool:
         """kill -9 of every process in a task's containers. False if there is none (any more)."""
         killed = False
-        instance, id = instance_of(self.daemon.data_dir), arn.rsplit("/", 1)[1]
-        for root in Path("/sys/fs/cgroup").glob(f"**/neargate_{instance}/{id}/*/cgroup.procs"):
-            for pid in root.read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-                    killed = True
+        name = f"neargate_{instance_of(self.daemon.data_dir)}/{arn.rsplit('/', 1)[1]}"
+        for root in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")):
+            for listed in (root / name).glob("*/cgroup.procs"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    for pid in listed.read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
+                        killed = True
         return killed
 
     def remove(self, name: str) -> None:

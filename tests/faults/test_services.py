@@ -1,0 +1,59 @@
+"""A service whose tasks are killed at random, and the daemon with them.
+
+Ten seconds in CI; `NEARGATE_TEST_STORM=60` is the full form (`make services-full`).
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fleet import Fleet
+from tests.support.real import RealDaemon, leftovers
+
+SECONDS = int(os.environ.get("NEARGATE_TEST_STORM", "10"))
+TASKS, RATE, SHARE, PAUSE = 6, 200, 0.3, 2.0
+SEEN_SECONDS = 1.0
+"""After a kill, the balancer has seen it by then."""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    work: Path = tmp_path_factory.mktemp("fleet")
+    with RealDaemon(work / "data") as daemon:
+        yield Fleet(daemon, work)
+    assert leftovers(work / "data") == []
+
+
+def test_a_storm_of_kills(fleet: Fleet) -> None:
+    random.seed(7)
+    balancer, group = fleet.balancer("storm"), fleet.group("storm")
+    fleet.listener(balancer, 80, group)
+    fleet.create("storm", fleet.definition("v1"), TASKS, group)
+    fleet.stable("storm")
+    fleet.serving(group, TASKS)
+    kills: list[float] = []
+    daemons = {SECONDS / 3, SECONDS * 2 / 3}
+    with fleet.traffic(balancer, rate=RATE) as traffic:
+        began = time.monotonic()
+        while (elapsed := time.monotonic() - began) < SECONDS:
+            tasks = fleet.tasks("storm")
+            for arn in random.sample(tasks, max(1, int(len(tasks) * SHARE))):
+                if fleet.kill_task(arn):
+                    kills.append(time.time())
+            for due in [moment for moment in daemons if moment <= elapsed]:
+                daemons.remove(due)
+                fleet.daemon.kill()
+                fleet.daemon.up()
+            time.sleep(max(0.0, PAUSE - (time.monotonic() - began - elapsed)))
+        fleet.stable("storm")
+        fleet.serving(group, TASKS)
+        time.sleep(2)
+    assert not daemons and len(kills) >= SECONDS / PAUSE / 2
+    late = [f for f in traffic.report.failures if not any(0 <= f[0] - k <= SEEN_SECONDS for k in kills)]
+    assert late == [], f"{len(late)} of {traffic.report.sent} failed with no task just killed"
+    assert traffic.report.answered > traffic.report.sent * 0.95
+    fleet.remove("storm")
