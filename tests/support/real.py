@@ -187,6 +187,7 @@ def leftovers(data_dir: Path) -> list[str]:
         f"/etc/hosts {line}" for line in Path("/etc/hosts").read_text().splitlines() if instance in line
     ]
     found += [f"directory {path}" for path in Path("/run/neargate").glob(f"*{instance}*")]
+    found += [f"directory {path}" for path in Path("/run/neargate").glob(f"*{instance}*")]
     for root, directories, _ in os.walk("/sys/fs/cgroup"):
         found += [f"cgroup {root}/{name}" for name in directories if instance in name]
     return found
