@@ -39,11 +39,6 @@ class View:
         """Whether there is nothing to carry."""
         return not self.balancers and not self.connect
 
-    def rules_of(self, listener: str) -> list[ListenerRule]:
-        """In the order in which they are tried."""
-        found = [rule for rule in self.rules.values() if rule.listener_arn == listener]
-        return sorted(found, key=lambda rule: rule.priority)
-
     def targets_of(self, group: str) -> list[Target]:
         return [target for target in self.targets.values() if target.group_arn == group]
 
