@@ -23,7 +23,7 @@ TASKS, IDLE, MANY = 15, 10, 50
 FILE_MIB = 64
 _PLAIN = """
 import json, os, sys, time
-from neargate.node.drivers.microvm.vmm import launch, scratch
+from neargate.node.drivers.microvm.vmm import qemu, scratch
 from neargate.node.shim import kernel
 about, image, place = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
 kernel.unshare(kernel.CLONE_NEWNS)
@@ -33,10 +33,10 @@ memory = os.memfd_create("memory")
 os.ftruncate(memory, about["memory"] << 20)
 os.fchmod(memory, 0o666)
 began = time.perf_counter()
-vm = launch.boot(about, memory, scratch.copy(about["directory"] + "/scratch", place))
+vm = qemu.boot(about, memory, scratch.copy(about["directory"] + "/scratch", place))
 try:
-    launch.hear(vm, "ready", 300)
-    launch.rehearse(vm, about, 300)
+    vm.hear("ready", 300)
+    vm.rehearse(about, 300)
     print(time.perf_counter() - began)
 finally:
     os.kill(vm.pid, 9)

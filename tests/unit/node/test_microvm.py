@@ -164,7 +164,7 @@ def test_each_machine_has_a_user_of_its_own() -> None:
 
 
 def _command(boot: list[str] | None) -> list[str]:
-    return machine.command(machine.Size(2, 512), machine.Ends(10, 11, 12, 13, 14), "tcg", boot)
+    return machine.command(machine.Size(2, 512), machine.Ends(10, 11, 12, 13, 14, 15), "tcg", boot)
 
 
 def test_a_template_and_its_clone_have_the_same_devices() -> None:

@@ -1,4 +1,4 @@
-"""The guest's agent: a shim (node/shim/main.py) that speaks through the virtual machine's serial port.
+"""The guest's agent: a shim (node/shim/main.py) that speaks through a port of the virtual machine.
 
 Started by `init` as the machine's first process. It gets ready, says so (there a template is frozen), waits
 for the message that says which sandbox this machine is, and then keeps its containers like any shim.
@@ -14,7 +14,7 @@ from typing import Any
 
 from neargate.node.guest import identity, shares
 from neargate.node.guest.disks import Disks
-from neargate.node.guest.port import Output, Port
+from neargate.node.guest.port import Output, Port, agent_port
 from neargate.node.shim import birth, files, kernel
 from neargate.node.shim.container import Container
 from neargate.node.shim.main import Shim
@@ -161,7 +161,7 @@ def main() -> None:
     os.umask(0o022)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     kernel.become_subreaper()
-    guest = Guest(Port(), Disks())
+    guest = Guest(agent_port(), Disks())
     guest.prepare()
     gc.collect()
     gc.freeze()

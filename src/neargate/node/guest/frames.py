@@ -1,4 +1,4 @@
-"""The protocol of the serial port between a virtual machine and its supervisor: framed messages.
+"""The protocol between a virtual machine and its supervisor: framed messages.
 
 Used on both sides (node/guest/agent.py, drivers/microvm/vmm). FRAME = kind, payload length; then the payload.
 JSON frames are the messages of node/shim/main.py's protocol and a few more:

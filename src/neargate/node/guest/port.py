@@ -1,11 +1,13 @@
-"""The guest's end of the serial port: the agent's only peer, and where its containers' output goes.
+"""The guest's end of its ports: the agent's only peer, and where its containers' output goes.
 
-Called by agent.py. `Port` stands where the shim has a Peer, `Output` where it has a SpoolWriter: the spool is
-the supervisor's, on the host.
+Called by agent.py. A port is one of the serial ports that QEMU has, or of the vsock that Firecracker has,
+where the guest listens and the host connects, anew in each clone. `Port` stands where the shim has a Peer,
+`Output` where it has a SpoolWriter: the spool is the supervisor's, on the host.
 """
 
 import errno
 import os
+import socket
 import time
 from typing import Any
 
@@ -15,19 +17,48 @@ from neargate.node.shim.peers import Peer
 
 _READ = 1 << 17
 _LIMIT = 16 << 20
+_AGENT_PORT, _FILES_PORT = 1, 2
+_BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+_VSOCK = "/sys/module/vmw_vsock_virtio_transport"
+"""There if the guest image is Firecracker's: no other loads that module."""
+_listeners: dict[int, socket.socket] = {}
+"""Of the ports of a vsock, by number. They outlive the freezing of a template, connections do not."""
 
 
 def open_port(number: int) -> int:
     """A descriptor of the `number`th port of the machine."""
+    if number in _listeners:
+        return _accept(_listeners[number])
     suffix = f"p{number}"
     while not (found := [n for n in os.listdir("/dev") if n.startswith("vport") and n.endswith(suffix)]):
         time.sleep(0.01)  # the driver finds its ports a little after it is loaded
     return os.open(f"/dev/{found[0]}", os.O_RDWR | os.O_CLOEXEC)
 
 
+def _accept(listener: socket.socket) -> int:
+    """The first connection that is not broken already."""
+    while True:
+        connection, _address = listener.accept()
+        try:
+            if connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return connection.detach()
+        except BlockingIOError:
+            return connection.detach()
+        except OSError:
+            pass
+        connection.close()
+
+
+def _listen(number: int) -> socket.socket:
+    listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    listener.bind((socket.VMADDR_CID_ANY, number))
+    listener.listen(4)
+    return listener
+
+
 class Port(Peer):
     def __init__(self) -> None:
-        self.fd = open_port(1)
+        self.fd = open_port(_AGENT_PORT)
         self._reader = frames.Reader(_LIMIT)
         self.closed = False
 
@@ -52,6 +83,44 @@ class Port(Peer):
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+class VsockPort(Port):
+    """A connection that the host made. One that breaks, as at a template's freezing, makes way for the next,
+    which is greeted as the first was."""
+
+    def __init__(self) -> None:
+        for number in (_AGENT_PORT, _FILES_PORT):
+            _listeners[number] = _listen(number)
+        super().__init__()
+
+    def receive(self) -> list[dict[str, Any]]:
+        try:
+            data = os.read(self.fd, _READ)
+        except OSError:
+            data = b""
+        if not data:
+            return self._meet_again()
+        return [frames.message(payload) for _kind, payload in self._reader.feed(data)]
+
+    def _meet_again(self) -> list[dict[str, Any]]:
+        os.close(self.fd)
+        super().__init__()
+        self.send({"event": "ready"})
+        return []
+
+    def write(self, data: bytes) -> None:
+        """Nobody is told of an end before `receive` sees it."""
+        try:
+            while data:
+                data = data[os.write(self.fd, data) :]
+        except OSError as error:
+            if error.errno not in _BROKEN:
+                raise
+
+
+def agent_port() -> Port:
+    return VsockPort() if os.path.exists(_VSOCK) else Port()
 
 
 class Output:

@@ -1,5 +1,7 @@
 """The guest image: Debian's cloud kernel, an initramfs with its modules, crun, busybox, a Python and the
-agent; and the file system that QEMU itself sees. Made once, kept by the hash of all that goes in.
+agent; and the file system that QEMU itself sees. Firecracker's differs in the form of the kernel and in two
+modules (a vsock for serial ports; 230 kB that QEMU's machines do without). Made once, kept by the hash of all
+that goes in.
 
 Called by driver.py at its start; templates.py boots it. The agent is Python, and the interpreter is this
 machine's own. Measured under software emulation: what a start costs there is the translation of code that
@@ -19,23 +21,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import neargate
 from neargate.node.drivers.base import DriverUnavailable
-from neargate.node.drivers.microvm import cpio
+from neargate.node.drivers.microvm import cpio, elf
 
 log = logging.getLogger(__name__)
 
 KERNELS = (Path("/var/lib/neargate-guest-kernel"), Path("/"))
 """Where a kernel may be: unpacked by scripts/system-packages.sh, or installed."""
-_NAMES = ("vmlinuz", "initramfs", "vmm.erofs", "rehearsal.erofs")
+_KERNEL, _INITRAMFS, _VMM, _REHEARSAL = "vmlinuz", "initramfs", "vmm.erofs", "rehearsal.erofs"
 QEMU = "/usr/bin/qemu-system-x86_64"
 _NO_QEMU = "microvm tier: QEMU is missing: apt-get install qemu-system-x86"
-_MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "virtio_net", "erofs",
-            "overlay", "fuse")  # fmt: skip
+_FILE_SYSTEMS = ("virtio_blk", "virtio_net", "erofs", "overlay", "fuse")
+_MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_console", *_FILE_SYSTEMS)
+_FIRECRACKER_MODULES = ("virtio_ring", "virtio", "virtio_mmio", "vmw_vsock_virtio_transport", *_FILE_SYSTEMS)
 """In the order in which they are loaded; what each depends on comes before it."""
 _TOOLS = ("/usr/bin/crun", "/usr/bin/tini-static")
 _FIRMWARE = ("/usr/share/seabios/bios-microvm.bin", "/usr/share/qemu/bios-microvm.bin",
@@ -57,41 +60,72 @@ class GuestImage:
     kernel: Path
     initramfs: Path
     vmm_root: Path
-    """An EROFS file: the root of QEMU's own mount namespace."""
+    """An EROFS file: the root of QEMU's own mount namespace. Firecracker's jailer needs none."""
     rehearsal: Path
     """An image of busybox alone, for the container that every guest runs before it is frozen."""
 
 
 def fingerprint() -> str:
     """Of what decides whether a guest boots here, found without reading it. Raise DriverUnavailable."""
-    kernel, _modules = _kernel()
     if not Path(QEMU).exists():
         raise DriverUnavailable(_NO_QEMU)
-    status, host = Path(QEMU).stat(), os.uname()
-    return f"{host.release} {host.version} / {kernel.name} / {status.st_size} {status.st_mtime_ns}"
+    return fingerprint_with(Path(QEMU))
+
+
+def fingerprint_with(*programs: Path) -> str:
+    """Of the machine, the kernel and a VMM's programs. Raise DriverUnavailable."""
+    kernel, _modules = _kernel()
+    host, found = os.uname(), [path.stat() for path in programs]
+    parts = [f"{status.st_size} {status.st_mtime_ns}" for status in found]
+    return " / ".join([f"{host.release} {host.version}", kernel.name, *parts])
 
 
 def prepare(cache: Path) -> GuestImage:
-    """Find or make it. Raise DriverUnavailable with what to install. Takes seconds: call it on a thread."""
+    """Find or make QEMU's. Raise DriverUnavailable with what to install. Takes seconds: call it on a
+    thread."""
     kernel, modules = _kernel()
-    guest, vmm = _guest_files(modules), _vmm_files()
+    order = _module_order(modules, _MODULES)
+    guest, vmm = _guest_files(order), _vmm_files()
+
+    def make(scratch: Path, new: Path) -> None:
+        shutil.copyfile(kernel, new / _KERNEL)
+        _vmm_root(vmm, scratch / "vmm", new / _VMM)
+        _guest(guest, order, scratch, new)
+
     key = _hash([kernel, *guest.values(), *vmm.values()], [*guest, *vmm])
+    return _kept(cache, key, make)
+
+
+def prepare_for_firecracker(cache: Path) -> GuestImage:
+    """As `prepare`."""
+    kernel, modules = _kernel()
+    order = _module_order(modules, _FIRECRACKER_MODULES)
+    guest = _guest_files(order)
+
+    def make(scratch: Path, new: Path) -> None:
+        try:
+            (new / _KERNEL).write_bytes(elf.unpack(kernel.read_bytes()))
+        except elf.KernelError as error:
+            raise DriverUnavailable(f"microvm tier: {kernel}: {error}") from None
+        _guest(guest, order, scratch, new)
+
+    key = _hash([kernel, *guest.values()], ["firecracker", *guest])
+    return _kept(cache, key, make)
+
+
+def _kept(cache: Path, key: str, make: Callable[[Path, Path], None]) -> GuestImage:
     directory = cache / key
-    image = GuestImage(key, *(directory / name for name in _NAMES))
+    image = GuestImage(key, *(directory / name for name in (_KERNEL, _INITRAMFS, _VMM, _REHEARSAL)))
     if directory.is_dir():
         os.utime(directory)
         return image
     started = time.monotonic()
-    log.info("making the guest image of the microvm tier", extra={"kernel": kernel.name, "files": len(guest)})
+    log.info("making the guest image of the microvm tier")
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".new") as scratch:
         new = Path(scratch) / "image"
         new.mkdir()
-        shutil.copyfile(kernel, new / "vmlinuz")
-        _initramfs(guest, modules, Path(scratch) / "guest", new / "initramfs")
-        _vmm_root(vmm, Path(scratch) / "vmm", new / "vmm.erofs")
-        _stage({"busybox": guest["bin/busybox"]}, Path(scratch) / "rehearsal")
-        _erofs(Path(scratch) / "rehearsal", new / "rehearsal.erofs")
+        make(Path(scratch), new)
         try:
             new.rename(directory)
         except OSError:
@@ -122,7 +156,7 @@ def _kernel() -> tuple[Path, Path]:
 # -- what goes in --------------------------------------------------------------------------------------
 
 
-def _guest_files(modules: Path) -> dict[str, Path]:
+def _guest_files(modules: list[Path]) -> dict[str, Path]:
     """Path in the guest -> file here."""
     python = _python()
     package = Path(neargate.__file__).parent
@@ -141,7 +175,7 @@ def _guest_files(modules: Path) -> dict[str, Path]:
             files[str(path)[1:]] = path
     for path in (library for program in programs for library in _libraries(program)):
         files[str(path)[1:]] = path
-    for module in _module_order(modules):
+    for module in modules:
         files[f"modules/{module.name}"] = module
     here = package / "node/guest"
     return files | {"init": here / "init.sh", "init2": here / "init2.sh"}
@@ -171,7 +205,8 @@ def _libraries(program: Path) -> list[Path]:
     return [Path(word) for word in done.stdout.split() if word.startswith("/")]
 
 
-def _module_order(modules: Path) -> list[Path]:
+def _module_order(modules: Path, wanted: Iterable[str]) -> list[Path]:
+    """Their files, each after those that it depends on."""
     by_name = {path.stem.replace("-", "_"): path for path in modules.rglob("*.ko")}
     order: list[Path] = []
 
@@ -186,7 +221,7 @@ def _module_order(modules: Path) -> list[Path]:
         if path not in order:
             order.append(path)
 
-    for name in _MODULES:
+    for name in wanted:
         add(name)
     return order
 
@@ -227,7 +262,13 @@ def _stage(files: dict[str, Path], tree: Path) -> None:
         shutil.copy(path, target)  # follows links: the guest has files only
 
 
-def _initramfs(files: dict[str, Path], modules: Path, tree: Path, target: Path) -> None:
+def _guest(files: dict[str, Path], modules: list[Path], scratch: Path, new: Path) -> None:
+    _initramfs(files, modules, scratch / "guest", new / _INITRAMFS)
+    _stage({"busybox": files["bin/busybox"]}, scratch / "rehearsal")
+    _erofs(scratch / "rehearsal", new / _REHEARSAL)
+
+
+def _initramfs(files: dict[str, Path], modules: list[Path], tree: Path, target: Path) -> None:
     _stage(files, tree)
     for name in (
         "proc",
@@ -245,7 +286,7 @@ def _initramfs(files: dict[str, Path], modules: Path, tree: Path, target: Path) 
     ):
         (tree / name).mkdir(parents=True, exist_ok=True)
     (tree / "bin/cp").symlink_to("busybox")
-    (tree / "modules/order").write_text("\n".join(m.name for m in _module_order(modules)))
+    (tree / "modules/order").write_text("\n".join(m.name for m in modules))
     (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (tree / "init").chmod(0o755)
     # The agent must not compile itself in every boot.

@@ -18,6 +18,7 @@ from typing import Any
 
 from neargate.node.drivers.base import DriverError
 from neargate.node.drivers.microvm.templates import uid_of
+from neargate.node.drivers.microvm.vmm.scratch import READY as DISK
 
 _PAUSE = 1.0
 """The task that took one is to start its containers first."""
@@ -85,6 +86,12 @@ class ReadyClones:
         for connection in (c for waiting in self._waiting.values() for c in waiting):
             connection.close()
         self._waiting.clear()
+
+
+def remove_disks(directory: Path) -> None:
+    """Of clones of a former daemon whose supervisors were killed."""
+    for path in directory.glob(f"{DISK}*"):
+        path.unlink(missing_ok=True)
 
 
 async def _made(connection: socket.socket) -> socket.socket:

@@ -1,7 +1,7 @@
 """Templates: a guest of each size in use, booted once and frozen; every task's machine is a clone of one.
 
 Called by driver.py. They are made by a fork of the zygote (vmm/template.py) and kept in the machine's cache,
-by the hash of all that they depend on: guest image, size, accelerator, clock.
+by the hash of all that they depend on: guest image, size, the program that runs them, accelerator, clock.
 """
 
 import asyncio
@@ -20,10 +20,8 @@ from typing import Any
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.node import ocispec, seccomp
 from neargate.node.drivers.base import DriverError
-from neargate.node.drivers.microvm import clock
-from neargate.node.drivers.microvm.guest_image import GuestImage
+from neargate.node.drivers.microvm.monitors import Monitor
 from neargate.node.drivers.microvm.sandbox import PLACE
-from neargate.node.drivers.microvm.vmm import machine
 from neargate.node.drivers.microvm.vmm.machine import REHEARSAL_SLOT, Size
 from neargate.node.shimmed.disks import DEFAULT_BYTES
 from neargate.oci.manifest import ImageConfig
@@ -46,7 +44,7 @@ def size_of(spec: SandboxSpec) -> Size:
 
 
 def uid_of(name: str) -> int:
-    """The user that a machine's QEMU runs as: its own."""
+    """The user that a machine's VMM runs as: its own."""
     return _UID + int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
 
 
@@ -54,21 +52,17 @@ class Templates:
     def __init__(
         self,
         root: Path,
-        image: GuestImage,
-        vmm_root: Path,
-        accelerator: str,
+        monitor: Monitor,
         fork: Callable[[dict[str, object]], Awaitable[socket.socket]],
         disk: Callable[[int], Awaitable[Path]],
     ) -> None:
-        """vmm_root -- where the zygote has mounted QEMU's root. disk -- an empty one that holds so much."""
+        """disk -- an empty one that holds so much."""
         self._root = root
-        self._image = image
-        self._vmm_root = vmm_root
-        self._accelerator = accelerator
+        self._monitor = monitor
+        self._image = monitor.image
         self._fork = fork
         self._disk = disk
         self._making: dict[str, asyncio.Task[None]] = {}
-        self._tsc = clock.tsc_khz()
         self._rehearsal = _rehearsal()
 
     async def get(self, size: Size) -> dict[str, Any]:
@@ -84,9 +78,7 @@ class Templates:
         return self._about(size, directory)
 
     def _key(self, size: Size) -> str:
-        line = machine.kernel_command_line(self._tsc, self._accelerator)
-        command = machine.command(size, machine.Ends(0, 0, 0, 0, 0, 0), self._accelerator, [line])
-        parts = [self._image.key, *command, os.uname().release]
+        parts = [self._image.key, *self._monitor.parts(size), os.uname().release]
         return f"{self._image.key[:12]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
 
     def _about(self, size: Size, directory: Path) -> dict[str, Any]:
@@ -94,21 +86,22 @@ class Templates:
             "directory": str(directory.resolve()),
             "cpus": size.cpus,
             "memory": size.memory,
-            "accelerator": self._accelerator,
-            "root": str(self._vmm_root.resolve()),
+            "accelerator": self._monitor.accelerator,
             "kernel": str(self._image.kernel.resolve()),
             "initramfs": str(self._image.initramfs.resolve()),
-            "tsc_khz": self._tsc,
-            "boot_seconds": _BOOT_SECONDS[self._accelerator],
+            "boot_seconds": _BOOT_SECONDS[self._monitor.accelerator],
             "uid": uid_of(directory.name),
             "rehearsal_image": str(self._image.rehearsal.resolve()),
             "rehearsal": self._rehearsal,
+            **self._monitor.about(),
         }
 
     async def _make(self, size: Size, directory: Path) -> None:
         started = time.monotonic()
         what = f"{size.cpus} vCPU, {size.memory} MiB"
-        log.info("making a template of a microVM: booting a guest of %s by %s", what, self._accelerator)
+        log.info(
+            "making a template of a microVM: booting a guest of %s by %s", what, self._monitor.accelerator
+        )
         new = directory.with_name(f".new-{directory.name}-{os.getpid()}")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True, mode=0o700)

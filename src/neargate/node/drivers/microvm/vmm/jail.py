@@ -1,5 +1,5 @@
 """Starts QEMU where it can do least: as a user that owns nothing, alone in namespaces of its own, its root a
-read-only file system with nothing but its own program and libraries. Called by launch.py.
+read-only file system with nothing but its own program and libraries. Called by qemu.py.
 
 Its memory's descriptor is reached through a /proc that shows only itself. It dies with its supervisor.
 """
@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import stat
+from collections.abc import Callable
 
 from neargate.node.shim import kernel
 
@@ -22,6 +23,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int, kvm: bool) -> int:
     """root -- a mount. inherited -- descriptor here -> there. output -- of what QEMU says. kvm -- give it
     that device. Raise OSError."""
+    return fork_apart(lambda: _become(argv, root, uid, inherited, output, kvm))
+
+
+def fork_apart(become: Callable[[], None]) -> int:
+    """Have `become` called, never to return, in the first process of a new PID namespace. Raise OSError."""
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kernel.unshare(kernel.CLONE_NEWPID)
     pid = os.fork()
@@ -30,17 +36,15 @@ def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], outpu
         os.close(home)
         return pid
     try:
-        _become(argv, root, uid, inherited, output, kvm)
+        become()
     except BaseException as error:
-        os.write(2, f"cannot start QEMU: {error}\n".encode())
+        os.write(2, f"cannot start the virtual machine: {error}\n".encode())
     os._exit(126)
 
 
 def _become(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int, kvm: bool) -> None:
-    _descriptors(inherited, output)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    descriptors(inherited, output)
+    default_signals()
     kinds = _CLONE_NEWIPC | _CLONE_NEWUTS | _CLONE_NEWCGROUP
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kinds)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
@@ -66,7 +70,13 @@ def _become(argv: list[str], root: str, uid: int, inherited: dict[int, int], out
     os.execve(argv[0], argv, {"LC_ALL": "C"})
 
 
-def _descriptors(inherited: dict[int, int], output: int) -> None:
+def default_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def descriptors(inherited: dict[int, int], output: int) -> None:
     """0 to 2, and what is inherited, at their numbers; nothing else."""
     null = os.open("/dev/null", os.O_RDONLY)
     above = 200

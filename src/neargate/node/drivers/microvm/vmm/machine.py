@@ -1,4 +1,4 @@
-"""QEMU's command line: pure. Called by launch.py.
+"""QEMU's command line: pure. Called by qemu.py.
 
 A template and its clones have the same devices, in the same places; they differ in what stands behind them.
 QEMU opens no path of the host: disks come as descriptors, the memory's is found in its own /proc.

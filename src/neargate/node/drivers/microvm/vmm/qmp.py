@@ -1,5 +1,6 @@
-"""QEMU's monitor, as much of it as a machine needs; the supervisor waits for each answer. Called by launch.py
-and supervisor.py.
+"""QEMU's monitor, as much of it as a machine needs; the supervisor waits for each answer.
+
+Called by qemu.py.
 """
 
 import json
@@ -7,10 +8,12 @@ import os
 import socket
 from typing import Any
 
+from neargate.node.drivers.microvm.vmm.vm import VmError
+
 _SECONDS = 60
 
 
-class QmpError(Exception):
+class QmpError(VmError):
     """QEMU refused, or has ended; the message is its own."""
 
 

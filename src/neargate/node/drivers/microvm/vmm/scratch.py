@@ -1,5 +1,5 @@
 """The scratch disk of a machine: a sparse file, without a name until it is known whose it is. Called by
-launch.py and supervisor.py.
+supervisor.py and the kinds of machines.
 
 From then on it is where the other tiers have a sandbox's disk (node/shim/disk.py), and is erased in the
 same way: by the supervisor, or by node/shimmed where that was killed.
@@ -7,23 +7,26 @@ same way: by the supervisor, or by node/shimmed where that was killed.
 
 import errno
 import os
+from collections.abc import Callable
 from typing import Any
 
 from neargate.node.shim import disk
 
+READY = ".ready-"
+"""Begins the names of disks that must have one in a clone that is nobody's yet, in the driver's directory."""
 _SEND = 1 << 30
 
 
 class Scratch(disk.Disk):
-    def __init__(self, setup: dict[str, Any], fd: int) -> None:
-        """Give the file its name in the sandbox's directory. Raise OSError."""
+    def __init__(self, setup: dict[str, Any], give: Callable[[str], None]) -> None:
+        """give -- gives the file its name, which is in the sandbox's directory. Raise OSError."""
         self._id = setup["id"]
         self._file = f"{setup['directory']}/{disk.FILE}"
         self._device = ""
-        give_name(fd, self._file)
+        give(self._file)
 
     def end(self) -> None:
-        """QEMU, which alone had it open, is dead by now."""
+        """The VMM, which alone had it open, is dead by now."""
 
 
 def give_name(fd: int, path: str) -> None:

@@ -1,8 +1,8 @@
-"""The supervisor of one virtual machine: owns QEMU, speaks with its guest, writes its logs.
+"""The supervisor of one virtual machine: owns its VMM, speaks with its guest, writes its logs.
 
 Forked by zygote.py; outlives the daemon, to which it is a shim (node/shim/main.py, whose loop and
 protocol these are). What a container needs is done by the guest's agent; here are only the disks, the
-spools and what is known of the end. It ends when QEMU does, leaving its record for the daemon to find, as
+spools and what is known of the end. It ends when the VMM does, leaving its record for the daemon to find, as
 a killed shim would.
 """
 
@@ -12,11 +12,11 @@ import sys
 import time
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import file_server, launch, machine, scratch, tap, told
+from neargate.node.drivers.microvm.vmm import file_server, launch, machine, scratch, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
-from neargate.node.drivers.microvm.vmm.qmp import QmpError
 from neargate.node.drivers.microvm.vmm.terminals import Terminals
+from neargate.node.drivers.microvm.vmm.vm import FRAME, Vm, VmError, said
 from neargate.node.guest import frames
 from neargate.node.shim import birth, kernel, shared
 from neargate.node.shim.main import VERSION, Shim
@@ -28,10 +28,10 @@ _BIRTH_SECONDS = 60
 _LOOK_SECONDS = 0.02
 _GUEST_SECONDS = 10
 """A guest that does not read its messages for so long is ended."""
-_QEMU_MEMORY = 192 << 20
-"""What QEMU may use beyond the machine's memory."""
-_QEMU_THREADS = 128
-_QEMU_CPU = 512
+_VMM_MEMORY = 192 << 20
+"""What the VMM may use beyond the machine's memory."""
+_VMM_THREADS = 128
+_VMM_CPU = 512
 """CPU units for the machine's own devices, beyond the task's."""
 
 
@@ -48,8 +48,8 @@ def _wait_ready(connection: socket.socket, setup: dict[str, Any]) -> None:
     peer = Peer(connection)
     try:
         vm = _clone(setup)
-        launch.rehearse(vm, setup["template"], _BIRTH_SECONDS)
-    except (OSError, launch.LaunchError, QmpError, frames.FrameError) as error:
+        vm.rehearse(setup["template"], _BIRTH_SECONDS)
+    except (OSError, VmError, frames.FrameError) as error:
         peer.send({"event": "failed", "error": str(error)})
         os._exit(1)
     peer.send({"event": "ready", "pid": vm.pid})
@@ -58,16 +58,17 @@ def _wait_ready(connection: socket.socket, setup: dict[str, Any]) -> None:
     while not messages and not peer.closed:
         messages = peer.receive()
     if not messages:
-        os._exit(0)  # QEMU goes with its parent
+        vm.remove()
+        os._exit(0)  # the VMM goes with its parent
     connection.settimeout(0.2)
     _own(connection, messages[0]["setup"], vm)
 
 
-def _own(connection: socket.socket, setup: dict[str, Any], vm: launch.Vm | None) -> None:
+def _own(connection: socket.socket, setup: dict[str, Any], vm: Vm | None) -> None:
     supervisor = Supervisor(setup, vm)
     try:
         supervisor.open()
-    except (OSError, launch.LaunchError, QmpError, frames.FrameError) as error:
+    except (OSError, VmError, frames.FrameError) as error:
         Peer(connection).send({"event": "failed", "error": str(error)})
         supervisor.kill()
         supervisor.unmake()
@@ -79,17 +80,17 @@ def _own(connection: socket.socket, setup: dict[str, Any], vm: launch.Vm | None)
     supervisor.loop()
 
 
-def _clone(setup: dict[str, Any]) -> launch.Vm:
+def _clone(setup: dict[str, Any]) -> Vm:
     directory = setup["template"]["directory"]
-    return launch.clone(setup["template"], templates.MEMORIES[directory], setup)
+    return launch.clone(setup["template"], templates.MEMORIES.get(directory), setup)
 
 
 class Supervisor(Shim):
-    def __init__(self, setup: dict[str, Any], vm: launch.Vm | None) -> None:
+    def __init__(self, setup: dict[str, Any], vm: Vm | None) -> None:
         super().__init__(setup)
         self._vm = vm
         self._relay = Terminals(self._say)
-        self._reader = frames.Reader(launch.FRAME)
+        self._reader = frames.Reader(FRAME)
         self._states: dict[str, Any] = {}
         self._logs: dict[str, Log] = {}
         self._slots: dict[str, int] = {}
@@ -103,43 +104,43 @@ class Supervisor(Shim):
         """Its process; 0: there are no shared volumes, or it has ended."""
 
     @property
-    def vm(self) -> launch.Vm:
+    def vm(self) -> Vm:
         assert self._vm
         return self._vm
 
     # -- set-up ----------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Make the machine, and make it this sandbox. Raise OSError, LaunchError, QmpError, FrameError."""
+        """Make the machine, and make it this sandbox. Raise OSError, VmError, FrameError."""
         setup = self.setup
         birth.become_a_shim(setup)
         kernel.set_name("neargate-vmm")
         self._signals()
         self.group.make()
-        memory = (setup["template"]["memory"] << 20) + _QEMU_MEMORY
-        self.group.limit(memory, _QEMU_THREADS, setup["cpu"])
+        memory = (setup["template"]["memory"] << 20) + _VMM_MEMORY
+        self.group.limit(memory, _VMM_THREADS, setup["cpu"])
         birth.join_group(setup["instance"])
         if self._vm is None:
             self._vm = _clone(setup)
-        self.group.add(self.vm.pid, "vmm")
+        for pid in self.vm.processes():
+            self.group.add(pid, "vmm")
         scratch_released = self._replace_scratch()
-        self.disk = scratch.Scratch(setup, self.vm.scratch)
+        self.disk = scratch.Scratch(setup, self.vm.name_scratch)
         os.close(self.vm.scratch)
         if setup["interface"]:
-            wanted = setup["interface"]
-            tap.settle(self.vm.tap, wanted["names"], wanted["address"], wanted["gateway"])
+            self.vm.settle(setup["interface"])
         born = {name: setup[name] for name in ("id", "hostname", "interface", "files", "shared_pid")}
         born |= {name: setup[name] for name in ("memory", "pids", "cpu")}
         born["scratch_released"] = scratch_released
         born["shared"] = self._serve_files()
         entropy = os.urandom(_ENTROPY).hex()
-        launch.send(self.vm, {"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
-        launch.hear(self.vm, "states", _BIRTH_SECONDS)
+        self.vm.send({"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
+        self.vm.hear("states", _BIRTH_SECONDS)
         self.vm.port.settimeout(_GUEST_SECONDS)
         self._listener = birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
         self.watch(self.vm.port.fileno(), self._from_guest)
-        self.watch(self.vm.output, self._from_qemu)
+        self.watch(self.vm.output, self._from_vmm)
         self._persist()
 
     def _serve_files(self) -> list[dict[str, Any]]:
@@ -158,21 +159,20 @@ class Supervisor(Shim):
         """A task that asked for more or less than the template has gets an empty disk of its own size."""
         if not self.setup["scratch"]:
             return False
-        launch.send(self.vm, {"op": "release"})  # else it would write what it knows of the old one
-        launch.hear(self.vm, "ready", _BIRTH_SECONDS)
-        os.close(self.vm.scratch)
-        self.vm.scratch = scratch.copy(self.setup["scratch"], self.setup["directory"])
-        launch.put(self.vm, machine.SCRATCH_SLOT, self.vm.scratch, readonly=False)
+        self.vm.send({"op": "release"})  # else it would write what it knows of the old one
+        self.vm.hear("ready", _BIRTH_SECONDS)
+        directory = self.setup["directory"]
+        self.vm.replace_scratch(scratch.copy(self.setup["scratch"], directory), directory)
         return True
 
     # -- the guest -------------------------------------------------------------------------------------
 
-    def _from_qemu(self, fd: int) -> None:
+    def _from_vmm(self, fd: int) -> None:
         """Its complaints, into the shim's log, for a while: a guest can provoke any number."""
-        text = launch.said(fd)
+        text = said(fd)
         if text and not self._quiet:
-            sys.stderr.write(f"qemu: {text}\n")
-            self._quiet = os.fstat(2).st_size > launch.FRAME
+            sys.stderr.write(f"vmm: {text}\n")
+            self._quiet = os.fstat(2).st_size > FRAME
 
     def _from_guest(self, _fd: int) -> None:
         try:
@@ -196,7 +196,7 @@ class Supervisor(Shim):
         self.kill()
         for log in self._logs.values():
             log.end()
-        sys.stderr.write(f"the virtual machine has ended: {launch.said(self.vm.output)}\n")
+        sys.stderr.write(f"the virtual machine has ended: {said(self.vm.output)}\n")
         sys.stderr.flush()
         os._exit(1)
 
@@ -225,7 +225,7 @@ class Supervisor(Shim):
     def _hold_to_quota(self) -> None:
         """The guest holds its containers to the task's processors; this holds the guest, after its start."""
         if not self._quota_set:
-            self.group.quota(self.setup["cpu"] + _QEMU_CPU)
+            self.group.quota(self.setup["cpu"] + _VMM_CPU)
             self._quota_set = True
 
     # -- logs ------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class Supervisor(Shim):
 
     def _say(self, message: dict[str, Any]) -> None:
         try:
-            launch.send(self.vm, message)
+            self.vm.send(message)
         except OSError:
             self._died()
 
@@ -305,8 +305,8 @@ class Supervisor(Shim):
             return peer.send({"id": request["id"], "error": f"more than {machine.IMAGE_SLOTS} images"})
         if image not in self._slots:
             try:
-                launch.put_image(self.vm, slot, image)
-            except (OSError, QmpError) as error:
+                self.vm.put(slot, image)
+            except (OSError, VmError) as error:
                 return peer.send({"id": request["id"], "error": f"image: {error}"})
             self._slots[image] = slot
         self._runtime_ids[request["name"]] = request["runtime_id"]
@@ -319,13 +319,16 @@ class Supervisor(Shim):
             os.kill(self._file_server, 9)
             os.waitpid(self._file_server, 0)
             self._file_server = 0
-        if self._vm and self._vm.pid:
-            os.kill(self._vm.pid, 9)
-            os.waitpid(self._vm.pid, 0)
-            self._vm.pid = 0
+        if self._vm:
+            self._vm.kill()
+
+    def unmake(self) -> None:
+        if self._vm:
+            self._vm.remove()
+        super().unmake()
 
     def _reap(self, fd: int) -> None:
-        """QEMU, or the server of files: without that one, the guest gets errors for its volumes."""
+        """The VMM, or the server of files: without that one, the guest gets errors for its volumes."""
         try:
             os.read(fd, 4096)
         except BlockingIOError:

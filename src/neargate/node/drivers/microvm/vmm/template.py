@@ -7,11 +7,10 @@ import fcntl
 import json
 import os
 import socket
-import time
 from typing import Any
 
 from neargate.node.drivers.microvm.vmm import launch, scratch
-from neargate.node.drivers.microvm.vmm.qmp import QmpError
+from neargate.node.drivers.microvm.vmm.vm import VmError
 from neargate.node.guest import frames
 from neargate.node.shim import files
 from neargate.node.shim.peers import Peer
@@ -29,6 +28,8 @@ def hold(request: dict[str, Any]) -> dict[str, object]:
     write to what its siblings share.
     """
     directory = request["directory"]
+    if request.get("vmm") == launch.FIRECRACKER:
+        return launch.learn_firecracker()
     if directory in MEMORIES:
         return {"ok": True}
     try:
@@ -50,7 +51,7 @@ def make(connection: socket.socket, setup: dict[str, Any]) -> None:
     peer = Peer(connection)
     try:
         _make(setup["template"], connection.fileno())
-    except (OSError, QmpError, launch.LaunchError, frames.FrameError) as error:
+    except (OSError, VmError, frames.FrameError) as error:
         peer.send({"event": "failed", "error": str(error)})
         return
     peer.send({"event": "made"})
@@ -58,27 +59,14 @@ def make(connection: socket.socket, setup: dict[str, Any]) -> None:
 
 def _make(template: dict[str, Any], asker: int) -> None:
     here = template["directory"]
-    disk = scratch.copy(template["scratch"], here)
-    scratch.give_name(disk, f"{here}/scratch")
-    memory = os.open(f"{here}/memory", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.ftruncate(memory, template["memory"] << 20)
-    os.fchown(memory, template["uid"], -1)  # it is opened anew through QEMU's own /proc
-    vm = launch.boot(template, memory, disk)
+    vm = launch.boot(template)
     try:
-        launch.hear(vm, "ready", template["boot_seconds"], asker)
-        launch.rehearse(vm, template, template["boot_seconds"], asker)
-        vm.qmp.ask("stop")
-        capability = {"capability": "x-ignore-shared", "state": True}
-        vm.qmp.ask("migrate-set-capabilities", capabilities=[capability])
-        vm.qmp.give("state", f"{here}/state", os.O_WRONLY | os.O_CREAT)
-        vm.qmp.ask("migrate", uri="fd:state")
-        while (status := vm.qmp.ask("query-migrate").get("status")) not in ("completed", "failed"):
-            time.sleep(0.01)
-        if status == "failed":
-            raise launch.LaunchError(f"the guest cannot be frozen: {launch.said(vm.output)}")
+        vm.greeted(template["boot_seconds"], asker)
+        vm.rehearse(template, template["boot_seconds"], asker)
+        vm.freeze(here)
     finally:
-        os.kill(vm.pid, 9)
-        os.waitpid(vm.pid, 0)
-    os.fchown(memory, 0, 0)
-    os.close(memory)
+        vm.kill()
+    for name in ("memory", "state", "scratch"):
+        os.chown(f"{here}/{name}", 0, 0)
+        os.chmod(f"{here}/{name}", 0o444)  # in a directory that is closed to all but root
     files.write(f"{here}/about.json", json.dumps(template))
