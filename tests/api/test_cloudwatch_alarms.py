@@ -141,6 +141,19 @@ def test_a_state_set_by_hand_is_in_the_history(cloudwatch: Any) -> None:
     assert cloudwatch.describe_alarm_history(StartDate=later)["AlarmHistoryItems"] == []
 
 
+@pytest.mark.parametrize("data", ["{", r'"\ud800"', '{"a": NaN}'])
+def test_data_of_a_state_must_be_json_that_can_be_kept(cloudwatch: Any, data: str) -> None:
+    put(cloudwatch)
+    code, _ = error_of(
+        cloudwatch.set_alarm_state,
+        AlarmName="high",
+        StateValue="ALARM",
+        StateReason="drill",
+        StateReasonData=data,
+    )
+    assert code == "InvalidFormat" and one(cloudwatch)["StateValue"] == "INSUFFICIENT_DATA"
+
+
 def test_actions_are_switched_off_and_on(cloudwatch: Any) -> None:
     put(cloudwatch, AlarmActions=[SNS])
     cloudwatch.disable_alarm_actions(AlarmNames=["high", "no such alarm"])

@@ -150,6 +150,22 @@ def test_a_rule_with_a_schedule_shows_it_and_waits(sqs: Any, door: Door) -> None
     assert events.describe_rule(Name="r")["ScheduleExpression"] == "rate(5 minutes)"
 
 
+def test_a_detail_that_no_event_can_have_is_a_dead_letter_at_once(
+    scheduler: Any, sqs: Any, door: Door
+) -> None:
+    url, dead = queue(sqs, "dead")
+    rule(door.client("events"), {"source": ["my.app"]}, {"Id": "1", "Arn": dead})
+    target = {
+        "Arn": "arn:aws:events:us-east-1:000000000000:event-bus/default",
+        "Input": r'{"a": "\ud800"}',
+        "EventBridgeParameters": {"DetailType": "t", "Source": "my.app"},
+        "DeadLetterConfig": {"Arn": dead},
+    }
+    create(scheduler, dead, AT_ONCE, Target=target)
+    (message,) = received(sqs, url)
+    assert message["MessageAttributes"]["RETRY_ATTEMPTS"]["StringValue"] == "0"
+
+
 def test_a_dead_letter_queue_has_what_could_not_be_sent(scheduler: Any, sqs: Any) -> None:
     url, dead = queue(sqs, "dead")
     gone = "arn:aws:sqs:us-east-1:000000000000:gone"

@@ -240,6 +240,25 @@ def test_a_new_queue_of_an_old_name_is_empty(sqs: Any) -> None:
         ("InvalidAttributeValue", {"QueueName": "a", "Attributes": {"VisibilityTimeout": "50000"}}),
         ("InvalidAttributeName", {"QueueName": "a", "Attributes": {"ContentBasedDeduplication": "true"}}),
         ("InvalidAttributeValue", {"QueueName": "a", "Attributes": {"RedrivePolicy": "{"}}),
+        (
+            "InvalidAttributeValue",
+            {
+                "QueueName": "a",
+                "Attributes": {"RedrivePolicy": r'{"deadLetterTargetArn": "\ud800", "maxReceiveCount": 3}'},
+            },
+        ),
+        ("InvalidAttributeValue", {"QueueName": "a", "Attributes": {"Policy": "["}}),
+        (
+            "InvalidParameterValue",
+            {
+                "QueueName": "a",
+                "Attributes": {"RedriveAllowPolicy": '{"redrivePermission": "byQueue","sourceQueueArns": 5}'},
+            },
+        ),
+        (
+            "InvalidParameterValue",
+            {"QueueName": "a", "Attributes": {"RedriveAllowPolicy": '{"redrivePermission": "some"}'}},
+        ),
     ],
 )
 def test_queues_that_cannot_be(sqs: Any, code: str, params: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import httpx
 
 from neargate.control.parts import Parts
+from neargate.kit import inner_json
 from neargate.kit.errors import ApiError
 from neargate.model import event_http, event_input, event_target
 from neargate.model.event import Delivery, Event, bus_id, second
@@ -270,8 +271,8 @@ def _token(delivery: Delivery) -> str:
 
 def _map(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = inner_json.read(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise Refused("INVALID_PARAMETER", "The detail of an event must be a JSON object.")

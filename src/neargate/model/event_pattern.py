@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from neargate.kit import inner_json
 from neargate.model.event_pattern_tests import ABSENT, PatternError, Test, key, read_test
 
 __all__ = ["Pattern", "PatternError", "compiled"]
@@ -85,6 +86,7 @@ def compiled(text: str) -> Pattern:
     """Raise PatternError with what is wrong, in the words of EventBridge."""
     try:
         raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        inner_json.read(text)
     except RecursionError:
         raise PatternError("Pattern is nested too deep") from None
     except ValueError as error:

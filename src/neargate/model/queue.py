@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
+from neargate.kit import inner_json
 from neargate.kit.errors import ApiError
 from neargate.model.record import Record
 
@@ -137,26 +138,40 @@ def checked_attributes(given: Mapping[str, str], fifo: bool) -> dict[str, str]:
         if name in _FIFO_ONLY or name in _FLAGS:
             if value not in _FIFO_ONLY.get(name, ("true", "false")):
                 raise _bad_value(name)
-        elif name in ("RedrivePolicy", "RedriveAllowPolicy"):
-            value = _checked_json(name, value)
+        elif name in ("Policy", "RedrivePolicy", "RedriveAllowPolicy"):
+            _check_json(name, value)
         elif name not in _TEXTS:
             raise ApiError("InvalidAttributeName", f"Unknown Attribute {name[:100]}.")
         checked[name] = value
     return checked
 
 
-def _checked_json(name: str, value: str) -> str:
+def _check_json(name: str, value: str) -> None:
     if not value:
-        return value
+        return
     try:
-        policy = json.loads(value)
-    except (ValueError, RecursionError):
+        policy = inner_json.read(value)
+    except ValueError:
         policy = None
     if not isinstance(policy, dict):
         raise _bad_value(name)
     if name == "RedrivePolicy":
         _check_redrive(value, policy)
-    return value
+    if name == "RedriveAllowPolicy":
+        _check_redrive_allow(value, policy)
+
+
+def _check_redrive_allow(value: str, policy: Mapping[str, Any]) -> None:
+    told = f"Value {value[:300]} for parameter RedriveAllowPolicy is invalid. Reason: "
+    permission, sources = policy.get("redrivePermission", "allowAll"), policy.get("sourceQueueArns")
+    if permission not in ("allowAll", "denyAll", "byQueue"):
+        raise invalid(f"{told}redrivePermission must be allowAll, denyAll or byQueue.")
+    if (sources is not None) != (permission == "byQueue"):
+        raise invalid(f"{told}sourceQueueArns goes with redrivePermission byQueue.")
+    if sources is not None and not (
+        isinstance(sources, list) and 0 < len(sources) <= 10 and all(isinstance(it, str) for it in sources)
+    ):
+        raise invalid(f"{told}sourceQueueArns must be a list of 1 to 10 ARNs.")
 
 
 def _check_redrive(value: str, policy: Mapping[str, Any]) -> None:

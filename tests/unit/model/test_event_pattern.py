@@ -151,6 +151,7 @@ def test_does_not_match(pattern):
         ('{"a": [{"cidr": "10.0.0.0"}]}', "Malformed CIDR"),
         ('{"$or": [{"a": [1]}]}', "at least 2 Objects in $or"),
         ("{", "Expecting property name"),
+        (r'{"source": ["\ud800"]}', "surrogates not allowed"),
         ('{"a": ' * 400 + "[1]" + "}" * 400, "nested too deep"),
     ],
 )

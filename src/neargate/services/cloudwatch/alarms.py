@@ -3,13 +3,13 @@
 Called by gateway/dispatch. control/alarms evaluates what is written here; composite alarms are in composites.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
+from neargate.kit import inner_json
 from neargate.kit.errors import ApiError
 from neargate.model import metric_queries
 from neargate.model.alarm import COMPOSITE, METRIC, Alarm, alarm_arn
@@ -263,7 +263,7 @@ async def set_alarm_state(call: Call, params: Params) -> Result:
 
 def _json(given: str) -> str:
     try:
-        json.loads(given or "{}")
-    except (ValueError, RecursionError):
+        inner_json.read(given or "{}")
+    except ValueError:
         raise ApiError("InvalidFormat", "The parameter StateReasonData must be valid JSON.") from None
     return given

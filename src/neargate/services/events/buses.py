@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from neargate.kit import inner_json
 from neargate.kit.errors import ApiError
 from neargate.model.event import DEFAULT_BUS, EventBus, bus_id
 from neargate.services.call import Call, Params, Result
@@ -139,9 +140,8 @@ async def put_permission(call: Call, params: Params) -> Result:
 
 def _policy(text: str) -> list[dict[str, Any]]:
     try:
-        policy = json.loads(text)
-        json.dumps(policy, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        policy = inner_json.read(text)
+    except ValueError:
         policy = None
     found = policy.get("Statement") if isinstance(policy, dict) else None
     statements: list[Any] = found if isinstance(found, list) else [found]

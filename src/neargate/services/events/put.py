@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from neargate.kit import inner_json
 from neargate.kit.errors import ApiError
 from neargate.model.event import Event
 from neargate.model.event_pattern import compiled
@@ -87,17 +88,12 @@ def _event(tx: Tx, call: Call, entry: Mapping[str, Any]) -> Event:
 
 def _detail(text: str) -> dict[str, Any]:
     try:
-        detail = json.loads(text, parse_constant=_no_constant)
-        json.dumps(detail, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        detail = inner_json.read(text)
+    except ValueError:
         detail = None
     if not isinstance(detail, dict):
         raise _Refused("MalformedDetail", "Detail is malformed.")
     return detail
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(text)
 
 
 async def test_event_pattern(call: Call, params: Params) -> Result:
