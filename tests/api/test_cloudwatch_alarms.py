@@ -224,6 +224,24 @@ def test_an_alarm_over_an_expression(cloudwatch: Any) -> None:
     assert one(cloudwatch, "maths")["Metrics"] == queries
 
 
+def test_a_change_comes_to_each_composite_alarm_once(cloudwatch: Any) -> None:
+    """Of pairs above pairs: each pair differs in what it makes of the one below."""
+    put(cloudwatch)
+    cloudwatch.put_composite_alarm(AlarmName="0-a", AlarmRule="ALARM(high)")
+    cloudwatch.put_composite_alarm(AlarmName="0-b", AlarmRule="NOT ALARM(high)")
+    for level in range(1, 5):
+        a, b = f"{level - 1}-a", f"{level - 1}-b"
+        differ = f"(ALARM({a}) AND NOT ALARM({b})) OR (NOT ALARM({a}) AND ALARM({b}))"
+        cloudwatch.put_composite_alarm(AlarmName=f"{level}-a", AlarmRule=differ)
+        cloudwatch.put_composite_alarm(AlarmName=f"{level}-b", AlarmRule=f"NOT ({differ})")
+    before = cloudwatch.describe_alarm_history(AlarmTypes=["CompositeAlarm"], HistoryItemType="StateUpdate")
+    cloudwatch.set_alarm_state(AlarmName="high", StateValue="ALARM", StateReason="drill")
+    after = cloudwatch.describe_alarm_history(AlarmTypes=["CompositeAlarm"], HistoryItemType="StateUpdate")
+    new = len(after["AlarmHistoryItems"]) - len(before["AlarmHistoryItems"])
+    # Only the first pair changes; how the others see it (they differ, still) does not.
+    assert {it["AlarmName"] for it in after["AlarmHistoryItems"][:new]} == {"0-a", "0-b"} and new == 2
+
+
 def test_composite_alarms(cloudwatch: Any) -> None:
     put(cloudwatch)
     put(cloudwatch, "low")

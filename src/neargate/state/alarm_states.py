@@ -25,14 +25,17 @@ from neargate.state.catalog_alarms import ALARM, note
 from neargate.state.store import Tx
 
 _SCALING = ("arn:aws:autoscaling:",)
-_MOST_LEVELS = 20
-"""Composite alarms above each other that follow one change."""
 
 
-def turn(
-    tx: Tx, alarm: Alarm, state: str, reason: str, data: dict[str, Any] | str, now: float, level: int = 0
-) -> Alarm:
+def turn(tx: Tx, alarm: Alarm, state: str, reason: str, data: dict[str, Any] | str, now: float) -> Alarm:
     """Give an alarm a state. data -- for machines: what is shown as StateReasonData."""
+    moved = _moved(tx, alarm, state, reason, data, now)
+    if moved.state != alarm.state:
+        follow(tx, moved, now)
+    return moved
+
+
+def _moved(tx: Tx, alarm: Alarm, state: str, reason: str, data: dict[str, Any] | str, now: float) -> Alarm:
     text = data if isinstance(data, str) else json.dumps(data)
     moved = replace(
         alarm,
@@ -50,23 +53,66 @@ def turn(
     outbox.emit(tx, _event(alarm, moved, now))
     if moved.acts:
         note_actions(tx, moved, now)
-    follow(tx, moved, now, level + 1)
     return moved
 
 
-def follow(tx: Tx, child: Alarm, now: float, level: int = 1) -> None:
-    """Have the composite alarms above one take note of its state."""
-    scope = Scope(child.account, child.region)
-    names = {child.name, child.arn}
-    for parent in tx.find(ALARM, "composite", f"{scope.account}/{scope.region}"):
-        if parent.suppressor in names:
-            parent = _suppressor_turned(tx, parent, child, now)
-        if level <= _MOST_LEVELS and names & set(parse(parent.rule).children):
-            recompute(tx, parent, child, now, level)
+def follow(tx: Tx, child: Alarm, now: float) -> None:
+    """Have the composite alarms above one take note of its state, each once, after those below it: rules
+    that name each other's children would else turn twice as often with each level."""
+    composites = tx.find(ALARM, "composite", f"{child.account}/{child.region}")
+    turned = {child.arn: child}
+    _tell_suppressed(tx, child, composites, now)
+    for arn in _above(child, composites):
+        parent = tx.get(ALARM, arn)  # as it is by now: its suppressor may be one of those that turned
+        assert parent is not None
+        causes = [turned[below] for below in _below(parent) if below in turned]
+        moved = _recomputed(tx, parent, causes[-1], now) if causes else parent
+        if moved.state != parent.state:
+            turned[arn] = moved
+            _tell_suppressed(tx, moved, composites, now)
 
 
-def recompute(tx: Tx, parent: Alarm, cause: Alarm | None, now: float, level: int = 0) -> Alarm:
-    """Hold a composite alarm's rule against its children's states. cause -- the child that changed."""
+def _tell_suppressed(tx: Tx, suppressor: Alarm, composites: Sequence[Alarm], now: float) -> None:
+    for it in composites:
+        if it.suppressor in (suppressor.name, suppressor.arn):
+            held = tx.get(ALARM, it.arn)
+            assert held is not None
+            changed = alarm_suppression.suppressor_turned(held, suppressor.state == ALARMING, now)
+            _suppressed_as(tx, held, changed, now)
+
+
+def _below(parent: Alarm) -> list[str]:
+    """ARNs of the alarms that a composite one's rule names."""
+    scope = Scope(parent.account, parent.region)
+    return [_arn(scope, name) for name in parse(parent.rule).children]
+
+
+def _above(child: Alarm, composites: Sequence[Alarm]) -> list[str]:
+    """ARNs of those that may follow an alarm, each after those that it depends on."""
+    below = {it.arn: frozenset(_below(it)) for it in composites}
+    found = {child.arn}
+    while more := {arn for arn, names in below.items() if arn not in found and names & found}:
+        found |= more
+    waiting = {arn: below[arn] for arn in sorted(found - {child.arn})}
+    order: list[str] = []
+    while waiting:
+        ready = [arn for arn, names in waiting.items() if names.isdisjoint(waiting)]
+        for arn in ready or [next(iter(waiting))]:  # a circle is entered somewhere
+            order.append(arn)
+            del waiting[arn]
+    return order
+
+
+def recompute(tx: Tx, parent: Alarm, now: float) -> Alarm:
+    """Hold a composite alarm's rule, which is new, against its children's states."""
+    moved = _recomputed(tx, parent, None, now)
+    if moved.state != parent.state:
+        follow(tx, moved, now)
+    return moved
+
+
+def _recomputed(tx: Tx, parent: Alarm, cause: Alarm | None, now: float) -> Alarm:
+    """cause -- the child that changed."""
     rule = parse(parent.rule)
     scope = Scope(parent.account, parent.region)
     children = {name: find(tx, scope, name) for name in rule.children}
@@ -75,12 +121,16 @@ def recompute(tx: Tx, parent: Alarm, cause: Alarm | None, now: float, level: int
     if state == parent.state:
         return parent
     triggering = [cause] if cause is not None else [child for child in children.values() if child is not None]
-    return turn(tx, parent, state, _reason(parent, triggering), _triggers(triggering), now, level)
+    return _moved(tx, parent, state, _reason(parent, triggering), _triggers(triggering), now)
 
 
 def find(tx: Tx, scope: Scope, given: str) -> Alarm | None:
     """By name or ARN."""
-    return tx.get(ALARM, given if given.startswith("arn:") else alarm_arn(scope, given))
+    return tx.get(ALARM, _arn(scope, given))
+
+
+def _arn(scope: Scope, given: str) -> str:
+    return given if given.startswith("arn:") else alarm_arn(scope, given)
 
 
 def suppressing(tx: Tx, alarm: Alarm) -> bool:
@@ -94,11 +144,6 @@ def suppressing(tx: Tx, alarm: Alarm) -> bool:
 def settle(tx: Tx, alarm: Alarm, now: float) -> Alarm:
     """End a wait or extension period that is over; its actions are then taken."""
     return _suppressed_as(tx, alarm, alarm_suppression.elapsed(alarm, now), now)
-
-
-def _suppressor_turned(tx: Tx, parent: Alarm, suppressor: Alarm, now: float) -> Alarm:
-    changed = alarm_suppression.suppressor_turned(parent, suppressor.state == ALARMING, now)
-    return _suppressed_as(tx, parent, changed, now)
 
 
 def _suppressed_as(tx: Tx, alarm: Alarm, changed: Alarm, now: float) -> Alarm:

@@ -44,7 +44,7 @@ async def put_composite_alarm(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> None:
         _check_children(tx, call.scope, alarm, rule)
         new, _ = put_alarm(tx, alarm, call.now(), params.get("Tags"))
-        alarm_states.recompute(tx, new, None, call.now())
+        alarm_states.recompute(tx, new, call.now())
 
     await call.store.write(body)
     return {}
