@@ -12,7 +12,7 @@ from neargate.control.parts import Parts, Watch
 from neargate.model.event import Rule
 from neargate.model.event_schedule import EventSchedule, Timed, due_at, filled, fired, scheduled_event
 from neargate.state import outbox
-from neargate.state.catalog_events import EVENT_RULE, EVENT_SCHEDULE, due
+from neargate.state.catalog_events import EVENT_RULE, EVENT_SCHEDULE, moment_of, passed
 from neargate.state.store import Kind, Tx
 
 _BATCH = 200
@@ -60,20 +60,17 @@ def _due(tx: Tx, now: float) -> list[tuple[Kind[Any], str]]:
     """Up to a batch of what is due, the longest due first."""
     found: list[tuple[Kind[Any], str]] = []
     for kind in _KINDS:
-        for value in tx.values(kind, "due", until=due(now), limit=_BATCH):
-            records: list[Timed] = tx.find(kind, "due", value, limit=_BATCH)
-            found += [(kind, record.arn) for record in records if (due_at(record) or now) <= now]
-    return found[:_BATCH]
+        for value in tx.values(kind, "due", until=passed(now), limit=_BATCH):
+            found += [(kind, arn) for arn in tx.ids(kind, "due", value, limit=_BATCH - len(found))]
+            if len(found) == _BATCH:
+                return found
+    return found
 
 
 def _first(tx: Tx) -> float | None:
-    """When the next one is due."""
-    moments: list[float] = []
-    for kind in _KINDS:
-        for value in tx.values(kind, "due", until=_LAST, limit=1):
-            records: list[Timed] = tx.find(kind, "due", value)
-            moments += [at for record in records if (at := due_at(record)) is not None]
-    return min(moments, default=None)
+    """When the next one is due. By the index alone: thousands may be due in that moment."""
+    firsts = [value for kind in _KINDS for value in tx.values(kind, "due", until=_LAST, limit=1)]
+    return moment_of(min(firsts)) if firsts else None
 
 
 def apply(tx: Tx, ids: list[tuple[Kind[Any], str]], now: float) -> None:

@@ -3,6 +3,8 @@
 Imported by services/{events,scheduler,sqs}, state/{outbox,queues} and control/{events,schedules}.
 """
 
+import math
+
 from neargate.model.event import Delivery, EventBus, Rule
 from neargate.model.event_http import ApiDestination, Connection
 from neargate.model.event_pattern import compiled
@@ -15,8 +17,17 @@ ANY_SOURCE = "*"
 
 
 def due(at: float) -> str:
-    """Index value of a moment to the second, in an order that text sorts by."""
-    return f"{int(at):012d}"
+    """Index value of a moment, or the millisecond after it, in an order that text sorts by."""
+    return f"{math.ceil(at * 1000):015d}"
+
+
+def passed(now: float) -> str:
+    """The greatest index value of the moments that have come."""
+    return f"{math.floor(now * 1000):015d}"
+
+
+def moment_of(value: str) -> float:
+    return int(value) / 1000
 
 
 def listened(account: str, region: str, bus: str, source: str) -> str:

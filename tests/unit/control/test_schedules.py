@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neargate.control.schedules import Schedules, apply
+from neargate.control.schedules import Schedules, _due, _first, apply
 from neargate.kit.clock import ManualClock
 from neargate.model.event import MAX_AGE_SECONDS, Rule, Target
 from neargate.model.event_schedule import EventSchedule, fired, offset, timed
@@ -97,6 +98,21 @@ async def test_a_schedule_made_while_the_loop_waits_is_seen(tmp_path: Path) -> N
         await sent(parts, 1)
         kept = await parts.store.read(lambda tx: tx.all(EVENT_SCHEDULE))
         assert kept[0].next_at is None
+
+
+async def test_when_the_next_is_due_is_known_without_reading_those_of_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(kind: Any, body: str) -> Any:
+        raise AssertionError(body)
+
+    async with house(tmp_path) as parts:
+        for name in "abc":
+            it = timed(schedule("at(2027-02-01T00:00:00)", name=name), NOW)
+            await parts.store.write(lambda tx, it=it: tx.put(EVENT_SCHEDULE, it))
+        monkeypatch.setattr("neargate.state.sqlite_tx._decode", never)
+        assert await parts.store.read(_first) == it.next_at
+        assert len(await parts.store.read(lambda tx: _due(tx, NOW + 365 * DAY))) == 3
 
 
 async def test_a_rule_sends_to_each_of_its_targets(tmp_path: Path) -> None:
