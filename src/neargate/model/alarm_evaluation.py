@@ -15,6 +15,8 @@ from neargate.model.metric_statistics import percentile_of
 
 EXTRA = 2
 _MINUTE = 60
+_MOST_TOLD = 15
+"""Data points, the newest, in reasons: AWS's are at most 1,023 characters long, their data 4,000."""
 _MISSING, _IGNORE, _BREACHING, _NOT_BREACHING = "missing", "ignore", "breaching", "notBreaching"
 TREATMENTS = (_MISSING, _IGNORE, _BREACHING, _NOT_BREACHING)
 COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
@@ -131,7 +133,7 @@ def _reason(
         )
     wanted = decision.state == ALARM
     told = [it for it, bad in zip(used, breaching, strict=True) if bad is wanted]
-    shown = ", ".join(f"{it.value} ({_short(it.at)})" for it in reversed(told))
+    shown = ", ".join(f"{it.value} ({_short(it.at)})" for it in reversed(told[-_MOST_TOLD:]))
     verb = ("was" if len(told) == 1 else "were") + ("" if wanted else " not")
     least = m if wanted else n - m + 1
     ways = "OK -> ALARM" if wanted else "ALARM -> OK"
@@ -170,9 +172,10 @@ def _data(alarm: Alarm, used: Sequence[Datum], data: Sequence[Datum], now: float
         if alarm.unit is not None:
             told["unit"] = alarm.unit
     told["period"] = period_of(alarm)
-    told["recentDatapoints"] = [it.value for it in used]
+    newest = used[-_MOST_TOLD:]
+    told["recentDatapoints"] = [it.value for it in newest]
     told["threshold"] = alarm.threshold
-    told["evaluatedDatapoints"] = [_evaluated(it) for it in reversed(used or data[-1:])]
+    told["evaluatedDatapoints"] = [_evaluated(it) for it in reversed(newest or data[-1:])]
     return told
 
 

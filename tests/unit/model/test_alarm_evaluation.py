@@ -1,5 +1,7 @@
 """M out of N and missing data: AWS's own tables, and what holds of any alarm."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,6 +165,13 @@ def test_reason_data_tell_what_was_evaluated() -> None:
     assert told.data["evaluatedDatapoints"] == [
         {"timestamp": "2027-01-15T08:02:00.000+0000", "sampleCount": 3.0, "value": 25.0}
     ]
+
+
+def test_however_long_an_alarm_looks_back_its_reason_stays_within_awss_bounds() -> None:
+    told = verdict(alarm(evaluation_periods=1440), *(1234567.0123456789 + at for at in range(1440)))
+    assert told is not None
+    assert len(told.reason) <= 1023 and "1440 out of the last 1440 datapoints [1236006.01234" in told.reason
+    assert len(json.dumps(told.data)) <= 4000 and told.data["recentDatapoints"][-1] > 1236006
 
 
 @pytest.mark.parametrize(
