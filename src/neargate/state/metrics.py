@@ -49,8 +49,8 @@ def _series(tx: Tx, owner: Metric) -> tuple[int, int]:
     number = tx.next("metric")
     tx.execute(
         "INSERT INTO metric (account, region, namespace, name, dimensions, series, last_ts, bytes)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
-        (*place, number),
+        " VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+        (*place, number, _ROW_BYTES + 2 * sum(map(len, place))),  # its names are in the row, and in its key
     )
     return number, 0
 

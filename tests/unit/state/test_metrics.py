@@ -79,6 +79,20 @@ async def test_what_grows_old_is_made_coarser_and_then_forgotten(tmp_path: Path)
     assert 5 * 96 <= size < 5 * 200
 
 
+NAMES = " + ".join(f"length({part})" for part in ("account", "region", "namespace", "name", "dimensions"))
+
+
+async def test_names_of_metrics_count_as_well(tmp_path: Path) -> None:
+    """A metric for each request fills the disk by its names, not by its points."""
+    async with SqliteStore(tmp_path / "m.db") as store:
+        many = [metric(SCOPE, "N", "m", {"RequestId": f"{i}" * 100}) for i in range(10)]
+        await put(store, *(point(it, NOW, 1.0) for it in many))
+        assert await store.read(metrics.stored_bytes) > 10 * 2 * 100
+        for series in range(1, 11):
+            await store.write(lambda tx, series=series: metrics.drop_before(tx, series, NOW + 60))
+        assert await store.read(metrics.stored_bytes) == 0
+
+
 async def test_a_metric_without_points_is_forgotten(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "m.db") as store:
         await put(store, point(CPU, NOW - 500 * DAY, 1.0), point(CPU, NOW - 499 * DAY, 2.0, resolution=1))
@@ -115,7 +129,8 @@ def test_growing_old_loses_nothing_that_is_young_enough(given_points: list[tuple
                 size, rows = await store.read(
                     lambda tx: (
                         metrics.stored_bytes(tx),
-                        tx.execute("SELECT coalesce(sum(96 + length(pairs)), 0) FROM metric_point")[0][0],
+                        tx.execute("SELECT coalesce(sum(96 + length(pairs)), 0) FROM metric_point")[0][0]
+                        + tx.execute(f"SELECT coalesce(sum(96 + 2 * ({NAMES})), 0) FROM metric")[0][0],
                     )
                 )
         assert size == rows
