@@ -125,3 +125,19 @@ def test_access_logs_are_objects_of_their_bucket(made: Made, cell: Balancers, do
     assert found["ContentType"] == "application/x-gzip"
     with pytest.raises(CellError, match="no load balancer"):
         door.call(cell.put_access_log("arn:of:nobody", "a/b.log.gz", data))
+
+
+def test_a_balancer_that_cannot_listen_is_impaired_and_says_why(
+    made: Made, cell: Balancers, door: Door
+) -> None:
+    def state() -> dict[str, str]:
+        told = made.elb.describe_load_balancers(LoadBalancerArns=[made.balancer])["LoadBalancers"][0]
+        found: dict[str, str] = told["State"]
+        return found
+
+    assert state() == {"Code": "active"}
+    reason = "Listener 80/HTTP: cannot bind '172.31.0.4:80': Address already in use"
+    door.call(cell.report_balancers({made.balancer: reason, f"{made.balancer}0": reason}))
+    assert state() == {"Code": "active_impaired", "Reason": reason}
+    door.call(cell.report_balancers({made.balancer: ""}))
+    assert state() == {"Code": "active"}

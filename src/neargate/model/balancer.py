@@ -31,7 +31,9 @@ class LoadBalancer(Record, frozen=True, kw_only=True, omit_defaults=True):
     security_groups: tuple[str, ...] = ()
     dns_name: str
     state: str = "provisioning"
-    """provisioning, active, failed."""
+    """provisioning, active, active_impaired, failed."""
+    state_reason: str = ""
+    """Why it is impaired."""
     ip_address_type: str = "ipv4"
     attributes: dict[str, str] = {}
     """Only those that were set; model/balancer_rules_attributes has all of them, with defaults."""

@@ -4,7 +4,7 @@ Implemented by services/cell/balancers.py for the node inside the daemon. Called
 counters.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class BalancerCell(Protocol):
 
     async def forget_targets(self, drained: Sequence[Target]) -> None:
         """Remove draining targets that have nothing left to answer."""
+        ...
+
+    async def report_balancers(self, reasons: Mapping[str, str]) -> None:
+        """By ARN, why balancers do not listen where they should; empty: they do."""
         ...
 
     async def wake(self, group_arn: str) -> None:

@@ -19,6 +19,7 @@ from neargate.node.balancer.ads import Ads, served
 from neargate.node.balancer.base import BalancerCell
 from neargate.node.balancer.counters import Counters
 from neargate.node.balancer.envoy import Envoy
+from neargate.node.balancer.openings import Openings
 from neargate.node.balancer.publication import Publication
 from neargate.node.balancer.waking import Waking
 from neargate.node.network import balancers as addresses
@@ -35,6 +36,7 @@ class Plane:
         settings: Settings,
         publication: Publication,
         waking: Waking,
+        openings: Openings,
         counters: Counters,
         access_logs: AccessLogs,
         clock: Clock,
@@ -46,6 +48,7 @@ class Plane:
         self._clock = clock
         self._view = EMPTY
         self._waking = waking
+        self._openings = openings
         self._counters = counters
         self._access_logs = access_logs
         self._translator = translator
@@ -66,6 +69,7 @@ class Plane:
         number = self._publication.publish(self._translator.resources(view, self._clock.now()))
         self._view = view
         self._waking.take(view, number)
+        self._openings.take(view, number)
         self._counters.view = self._access_logs.view = view
         if before is not None and before - wanted:
             await self._applied(number)
@@ -105,13 +109,15 @@ async def opened(settings: Settings, cell: BalancerCell, clock: Clock) -> AsyncI
 
     waking, counters = Waking(cell, publication, clock), Counters(cell, envoy, clock)
     logs, translator = AccessLogs(cell, envoy, clock), Translator(str(envoy.logs))
-    plane = Plane(settings, publication, waking, counters, logs, clock, translator)
+    openings = Openings(cell, publication, clock)
+    plane = Plane(settings, publication, waking, openings, counters, logs, clock, translator)
     async with served(envoy.socket, envoy.uid, Ads(publication).handlers(), waking.handlers()):
         async with asyncio.TaskGroup() as group:
             own = [
                 group.create_task(envoy.companion.run(envoy.command(), begun), name="envoy"),
                 group.create_task(counters.run(), name="envoy-counters"),
                 group.create_task(logs.run(), name="access-logs"),
+                group.create_task(openings.run(), name="listeners"),
                 group.create_task(plane.keep_time(), name="envoy-hours"),
             ]
             try:

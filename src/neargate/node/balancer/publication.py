@@ -8,8 +8,9 @@ leads to any more. So no request is ever led to what Envoy does not know.
 import asyncio
 import hashlib
 import logging
+import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from envoy.service.discovery.v3 import discovery_pb2
@@ -43,6 +44,11 @@ class Publication:
         self.changed: set[Callable[[], None]] = set()
         self.refused: deque[str] = deque(maxlen=16)
         """Envoy's words about what it did not take, newest last."""
+        self.unopened: dict[str, str] = {}
+        """Listeners that Envoy could not open, and its words about each."""
+        self.heard: set[Callable[[], None]] = set()
+        """Called when `unopened` is another than before."""
+        self.attempt = 0
         self._taken = 0
         self._waiting: set[asyncio.Event] = set()
 
@@ -68,6 +74,25 @@ class Publication:
         return (
             known if known is not None and known.version == version else _Packed(resource, version, message)
         )
+
+    def answered(self, listeners: Collection[str], refusal: str) -> bool:
+        """Envoy took these listeners, but for those that a refusal names; whether it says anything new."""
+        before, named = dict(self.unopened), False
+        for name in listeners:
+            if found := re.search(rf"(?:^|\s){re.escape(name)}: ([^\n]*)", refusal):
+                self.unopened[name], named = found[1].strip(), True
+            else:
+                self.unopened.pop(name, None)
+        if self.unopened != before:
+            for tell in list(self.heard):
+                tell()
+        return self.unopened != before or not named
+
+    def again(self) -> None:
+        """Have Envoy try to open what it could not."""
+        self.attempt += 1
+        for tell in list(self.changed):
+            tell()
 
     def taken(self, number: int) -> None:
         """Envoy has all up to a number."""
@@ -96,6 +121,9 @@ class Conversation:
         self._asked: dict[str, set[str]] = {}
         self._pending: dict[str, str] = {}
         """Kind -> nonce that is not answered yet."""
+        self._listeners: list[str] = []
+        """Those of the last answer about listeners."""
+        self._attempt = publication.attempt
         self._nonces = 0
 
     def hear(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
@@ -111,16 +139,22 @@ class Conversation:
         for name in request.resource_names_unsubscribe:
             self._asked[kind].discard(name)
             self._known[kind].pop(name, None)
+        refusal = request.error_detail.message if request.HasField("error_detail") else ""
+        new = bool(refusal)
         if request.response_nonce and self._pending.get(kind) == request.response_nonce:
             del self._pending[kind]
-        if request.HasField("error_detail"):
-            self._publication.refused.append(request.error_detail.message)
-            log.error("Envoy refused a part of its configuration: %s", request.error_detail.message)
+            if kind == envoy.LISTENER:
+                new = self._publication.answered(self._listeners, refusal)
+        if refusal:
+            self._publication.refused.append(refusal)
+            if new:
+                log.error("Envoy refused a part of its configuration: %s", refusal)
 
     def next(self) -> discovery_pb2.DeltaDiscoveryResponse | None:
         if not self._publication.number:
             return None
         number = self._publication.number
+        self._try_again()
         for kind in _FIRST:
             if response := self._news(kind, removed=kind != envoy.CLUSTER):
                 return response
@@ -136,6 +170,13 @@ class Conversation:
         if not self._pending:
             self._publication.taken(number)
         return None
+
+    def _try_again(self) -> None:
+        """Listeners that Envoy refused are told once more when that is asked for."""
+        if self._attempt != self._publication.attempt:
+            self._attempt = self._publication.attempt
+            for name in self._publication.unopened:
+                self._known.get(envoy.LISTENER, {}).pop(name, None)
 
     def _has_clusters(self) -> bool:
         """All clusters with their endpoints, nothing of it under way."""
@@ -166,4 +207,6 @@ class Conversation:
             response.removed_resources.append(name)
             del known[name]
         self._pending[kind] = response.nonce
+        if kind == envoy.LISTENER:
+            self._listeners = [*changed, *gone]
         return response

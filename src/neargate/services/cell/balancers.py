@@ -7,7 +7,7 @@ the truth, a view can be thrown away at any moment.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -119,6 +119,19 @@ class Balancers:
                 found = tx.get(TARGET, _id(seen))
                 if found is not None and found.state == "draining":
                     tx.delete(TARGET, _id(seen))
+
+        with _cell_errors():
+            await self._house.store.write(body)
+
+    async def report_balancers(self, reasons: Mapping[str, str]) -> None:
+        """See node/balancer/base: what listens goes on, so the balancer is impaired, not failed."""
+
+        def body(tx: Tx) -> None:
+            for arn, reason in reasons.items():
+                balancer = tx.get(LOAD_BALANCER, arn)
+                if balancer is not None and balancer.state_reason != reason:
+                    state = "active_impaired" if reason else "active"
+                    tx.put(LOAD_BALANCER, replace(balancer, state=state, state_reason=reason))
 
         with _cell_errors():
             await self._house.store.write(body)

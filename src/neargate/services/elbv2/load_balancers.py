@@ -112,7 +112,10 @@ def _shown(balancer: LoadBalancer) -> dict[str, Any]:
         "LoadBalancerName": balancer.name,
         "Scheme": balancer.scheme,
         "VpcId": balancer.vpc_id,
-        "State": {"Code": balancer.state},
+        "State": {
+            "Code": balancer.state,
+            **({"Reason": balancer.state_reason} if balancer.state_reason else {}),
+        },
         "Type": balancer.kind,
         "AvailabilityZones": zones.shown(balancer),
         "IpAddressType": balancer.ip_address_type,
