@@ -1,5 +1,6 @@
 """From what a node tells of tasks to what a client reads; counts; what becomes of old points."""
 
+import asyncio
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,6 +131,27 @@ async def test_a_store_that_is_closed_is_told_to_the_node_as_such(tmp_path: Path
         door = Samples(parts)  # type: ignore[arg-type]
     with pytest.raises(CellError, match="closed"):
         await door.put_samples("n1", NOW, STEP, [sample("x")])
+
+
+async def sleeping(parts: Parts) -> None:
+    """Until somebody waits for the clock."""
+    while not parts.clock._sleepers:  # noqa: ASYNC110 (a clock of tests has nothing to wait on)
+        await asyncio.sleep(0.001)
+
+
+async def test_no_minute_is_counted_twice_though_the_clock_is_put_back(tmp_path: Path) -> None:
+    async with house(tmp_path) as parts, asyncio.TaskGroup() as group:
+        await add_tasks(parts, 2, last_status="RUNNING")
+        await cluster(parts, "enabled")
+        running = group.create_task(Insights(parts).run())
+        for steps in ((60.0, -0.1), (0.1,), (60.0,)):
+            await sleeping(parts)
+            for seconds in steps:
+                parts.clock.advance(seconds)
+        await sleeping(parts)
+        running.cancel()
+        found = await values(parts, "ECS/ContainerInsights", "TaskCount", ClusterName="c")
+    assert found == [(NOW, 1, 2.0), (NOW + 60, 1, 2.0)]
 
 
 async def test_counts_of_clusters_that_ask_for_them(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ class Insights:
             now = clock.now()
             end = (int(now) // _EVERY + 1) * _EVERY
             await clock.sleep(end - now)
-            await self.round(end)
+            if clock.now() >= end:  # it may have been put back meanwhile: no minute is counted twice
+                await self.round(end)
 
     async def round(self, end: float) -> None:
         """Put the counts of the minute that ends now."""
