@@ -10,11 +10,13 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from neargate.node.guest import identity, shares
 from neargate.node.guest.disks import Disks
+from neargate.node.guest.loaded import ID, Loaded
 from neargate.node.guest.port import Output, Port, agent_port
 from neargate.node.shim import birth, files, kernel
 from neargate.node.shim.container import Container
@@ -28,12 +30,38 @@ RUNTIME_STATE = "/rt"
 _ADDR_NO_RANDOMIZE = 0x0040000
 _SCRATCH_OPTIONS = "noinit_itable,no_prefetch_block_bitmaps,noauto_da_alloc"
 """Nothing is read or written there but for a container. (Tables not yet written are zeros in the file.)"""
+_SETTLE_SECONDS = 1.5
+"""What the kernel puts off (the end of groups and namespaces) is then done once, not in every clone."""
 SCRATCH = 0
 """Slot of the scratch disk; images have the others."""
 
 
 class GuestContainer(Container):
     port: Port
+    loaded: Loaded | None = None
+    """The runtime that makes it, where one waits for that."""
+
+    def made_by(self, loaded: Loaded) -> None:
+        self.loaded, self.bundle = loaded, loaded.place
+
+    def stdio(self, request: dict[str, Any]) -> tuple[list[tuple[int, int]], list[str], list[int]]:
+        if self.loaded is None:
+            return super().stdio(request)
+        self.streams = self.loaded.streams
+        return [], [], []
+
+    def started(self) -> None:
+        super().started()
+        self.forget()
+
+    def failed(self) -> str:
+        cause = super().failed()
+        self.forget()
+        return cause
+
+    def forget(self) -> None:
+        """The next start is as any other."""
+        self.loaded, self.bundle = None, self.directory
 
     def _mount_shared(self, name: str, user: dict[str, Any]) -> str:
         """Users are the volume's affair, and the server's on the host."""
@@ -48,8 +76,9 @@ class Guest(Shim):
         super().__init__({"cgroup": CGROUP, "v2": True, "directory": DIRECTORY})
         self._port = port
         self._disks = disks
+        self._loaded: Loaded | None = None
 
-    def new_container(self, name: str) -> Container:
+    def new_container(self, name: str) -> GuestContainer:
         container = GuestContainer(self.setup, name)
         container.port = self._port
         return container
@@ -84,6 +113,9 @@ class Guest(Shim):
         self._quota_set = False
         self.containers.clear()
         files.remove_tree(f"{DIRECTORY}/c")
+        self._loaded = Loaded(RUNTIME_STATE, self.spawn, self.setup["runtime"])
+        os.sync()
+        time.sleep(_SETTLE_SECONDS)
 
     def _be_born(self, message: dict[str, Any]) -> None:
         try:
@@ -151,7 +183,35 @@ class Guest(Shim):
             return done(f"the image's disk does not appear: {error}")
         request["lower"] = f"{IMAGES}/{request['slot']}"
         request["config"]["linux"]["personality"] = {"domain": "LINUX"}  # the container's: random again
+        loaded = self._loaded
+        container = self._with_loaded(request)
         super()._start(request, done)
+        if loaded and container and self._loaded:  # it did not come to that
+            self._loaded = None
+            loaded.discard()
+            container.forget()
+
+    def _with_loaded(self, request: dict[str, Any]) -> GuestContainer | None:
+        """The container that is started first is made by the runtime that waits, unless its streams are
+        special."""
+        loaded, name = self._loaded, request["name"]
+        if loaded is None:
+            return None
+        if request["interactive"] or request["config"]["process"]["terminal"] or not loaded.take():
+            loaded.discard()
+            self._loaded = None
+            return None
+        request["runtime_id"] = ID
+        container = self.containers[name] = self.new_container(name)
+        container.made_by(loaded)
+        return container
+
+    def launch(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
+        if self._loaded is None:
+            return super().launch(argv, pairs)
+        loaded, self._loaded = self._loaded, None
+        name = next(name for name, container in self.containers.items() if container.id == ID)
+        return loaded.go(f"{RUNTIME_STATE}/{name}.json")
 
 
 def _sealed(program: str) -> str:

@@ -53,6 +53,8 @@ class Container:
         """By which the runtime knows it."""
         self.setup = setup
         self.directory = f"{setup['directory']}/c/{name}"
+        self.bundle = self.directory
+        """Where the runtime finds its configuration, and leaves its log and the process number."""
         self._base: int = setup["uid_base"]
         """Outside number of the container's user 0; 0 without a user namespace."""
         self._seen = f"{setup['stage']}/s" if self._base else setup["directory"]
@@ -239,18 +241,12 @@ class Container:
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             self._tty_directory = directory
             return [(null, 0), (null, 1), (null, 2)], ["--console-socket", path], [null]
-        outputs = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]
-        for read, _write in outputs:
-            try:
-                fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            except OSError:
-                break  # the user's share of pipe memory is used up: the smaller default does too
-        self.streams = {outputs[0][0]: spool.STDOUT, outputs[1][0]: spool.STDERR}
+        self.streams, outputs = output_pipes()
         if request["interactive"]:
             stdin, self.stdin = os.pipe2(os.O_CLOEXEC)
         else:
             stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        writes = [stdin, outputs[0][1], outputs[1][1]]
+        writes = [stdin, *outputs]
         return [(fd, target) for target, fd in enumerate(writes)], [], writes
 
     def started(self) -> None:
@@ -276,7 +272,7 @@ class Container:
             "name": self.name,
             "runtime_id": self.state["runtime_id"],
             "running": True,
-            "pid": int(files.read(f"{self.directory}/pid")),
+            "pid": int(files.read(f"{self.bundle}/pid")),
             "started_at": time.time(),
             "restarts": restarts,
         }
@@ -286,7 +282,7 @@ class Container:
 
     def failed(self) -> str:
         """The runtime did not succeed: its cause, in Docker's words. Undoes `prepare`."""
-        cause = runtime_error(f"{self.directory}/runtime.log", self.process.get("args", [""])[0])
+        cause = runtime_error(f"{self.bundle}/runtime.log", self.process.get("args", [""])[0])
         for fd in self.streams:
             os.close(fd)
         self.streams = {}
@@ -409,6 +405,18 @@ class Container:
         self.group.remove()
         if self.id:
             files.remove_tree(f"{self.setup['directory']}/rt/{self.id}")
+
+
+def output_pipes() -> tuple[dict[int, int], list[int]]:
+    """Read ends -> stream, and the write ends of what becomes a container's standard output and error."""
+    pipes = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]
+    for read, _write in pipes:
+        try:
+            fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        except OSError:
+            break  # the user's share of pipe memory is used up: the smaller default does too
+    streams = dict(zip((read for read, _write in pipes), (spool.STDOUT, spool.STDERR), strict=True))
+    return streams, [write for _read, write in pipes]
 
 
 def runtime_error(path: str, program: str) -> str:

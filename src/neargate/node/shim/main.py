@@ -259,7 +259,7 @@ class Shim:
             container.clean()
             return done(str(error))
         pairs, extra, to_close = container.stdio(request)
-        here = container.directory
+        here = container.bundle
         argv = [
             *self.setup["runtime"],
             "--root",
