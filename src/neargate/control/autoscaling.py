@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from neargate.control.alarms import data_of
-from neargate.control.autoscaling_due import Changes, Due, forever
 from neargate.control.autoscaling_plan import Plan, Snapshot, message, plan
+from neargate.control.due import Changes, Due, forever
 from neargate.control.parts import Parts, Watch
+from neargate.kit.clock import SET_BACK
 from neargate.kit.ids import Ids
 from neargate.model.alarm import ALARM as ALARMING
 from neargate.model.alarm import Alarm, alarm_arn
@@ -210,7 +211,7 @@ def _alarmed(
             recent=recent,
             threshold=alarm.threshold,
             above=alarm.comparison.startswith("Greater"),
-            due=policy.acted_at < asked,
+            due=policy.acted_at < asked or policy.acted_at > now + SET_BACK,
         )
         for policy in policies
         if policy.arn in alarm.alarm_actions

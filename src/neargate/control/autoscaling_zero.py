@@ -12,8 +12,8 @@ from functools import partial
 from msgspec.structs import replace
 
 from neargate.control.autoscaling import set_desired
-from neargate.control.autoscaling_due import Changes, Due, forever
 from neargate.control.autoscaling_plan import activity_of, overridden
+from neargate.control.due import Changes, Due, forever
 from neargate.control.parts import Parts, Watch
 from neargate.kit.ids import Ids
 from neargate.model.balancer import TargetGroup

@@ -7,6 +7,15 @@ import asyncio
 import time
 from typing import Protocol
 
+SET_BACK = 60.0
+"""Seconds that clocks of several machines may differ by; one that is behind by more was set back."""
+
+
+def passed(since: float, seconds: float, now: float) -> bool:
+    """Whether so many seconds have gone since a moment. One that lies well ahead was before the clock was set
+    back: nobody waits for it to come a second time."""
+    return now >= since + seconds or now < since - SET_BACK
+
 
 class Clock(Protocol):
     def now(self) -> float:

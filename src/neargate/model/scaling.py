@@ -6,6 +6,7 @@ services/application_autoscaling writes what callers ask for; control/autoscalin
 
 from typing import Any, Final, Literal
 
+from neargate.kit.clock import passed
 from neargate.model.record import Record
 from neargate.model.task import Part
 
@@ -32,7 +33,7 @@ class Cooling(Part, frozen=True, kw_only=True, omit_defaults=True):
     """What was counted from: a larger scale-out during the cooldown counts from there again."""
 
     def runs(self, now: float) -> bool:
-        return now < self.at + self.seconds
+        return not passed(self.at, self.seconds, now)
 
 
 class ScalableTarget(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -235,3 +235,22 @@ async def test_at_rest_nothing_is_written(tmp_path: Path) -> None:
 def _said_steady(tx: Tx, arn: str) -> int:
     events = tx.find(SERVICE_EVENT, "service", arn)
     return sum(1 for e in events if e.message.endswith("has reached a steady state."))
+
+
+async def test_a_clock_that_is_set_back_holds_nothing_up(tmp_path: Path) -> None:
+    breaker = {"strategy": "ROLLING", "deploymentCircuitBreaker": {"enable": True}}
+    async with place(tmp_path) as parts, keeping(parts):
+        arn = await ask(parts, deploymentConfiguration=breaker)
+        failing = await ask(parts, "failing", count=1)
+        await parts.until(lambda tx: len(live(tx, arn)) == 2)
+        await run_all(parts, arn)
+        for _ in range(5):
+            parts.clock.advance(4)
+            await parts.until(lambda tx: len(live(tx, failing)) == 1)
+            await fail_all(parts, failing)
+            await settled(parts)
+        assert await parts.store.read(lambda tx: live(tx, failing)) == [], "the next one waits"
+        parts.clock.advance(-3600)
+        await ask(parts, "other", count=0)  # the loop looks at the clock
+        await parts.until(lambda tx: state(tx, arn) == (1, "COMPLETED"))
+        await parts.until(lambda tx: len(live(tx, failing)) == 1)

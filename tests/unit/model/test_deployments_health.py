@@ -94,3 +94,10 @@ def test_only_essential_containers_with_a_check_are_asked() -> None:
         ]
     }
     assert checked(body) == {"web"}
+
+
+def test_a_task_that_began_before_the_clock_was_set_back_has_run_for_a_while() -> None:
+    before = STARTED - 3600
+    assert judge(task(), Checks(), [], before) == Verdict(healthy=True)
+    grace = Checks(groups=(GROUP,), grace=300)
+    assert judge(task(), grace, [target("unhealthy")], before) == Verdict(bad=GROUP)

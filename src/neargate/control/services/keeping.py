@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from neargate.control.services import templates
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen, failed_start, stop_unhealthy
+from neargate.kit.clock import passed
 from neargate.model.deployments import breaker, rolling
 from neargate.model.service import Deployment
 
@@ -48,7 +49,8 @@ def may_start(draft: Draft) -> frozenset[str]:
     """Deployments and task sets that need not wait after tasks of theirs that never ran."""
     ready = set()
     for owner in draft.owners():
-        if owner.start_after <= draft.now:
+        wait = owner.start_after - owner.failed_start_at
+        if not owner.start_after or passed(owner.failed_start_at, wait, draft.now):
             ready.add(owner.id)
         else:
             draft.wake(owner.start_after)

@@ -5,11 +5,10 @@ alarms, and by moments that its plans named. What it keeps (moments, whose targe
 each start.
 """
 
-import asyncio
-import heapq
 import logging
 from collections.abc import Iterable, Sequence
 
+from neargate.control.due import Changes, Due, forever
 from neargate.control.parts import Parts, Watch
 from neargate.control.services.apply import apply
 from neargate.control.services.plan import Plan, plan
@@ -32,60 +31,19 @@ class Services:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._due = Due()
         self._begin()
 
     def _begin(self) -> None:
-        self._due: dict[str, float] = {}
-        self._heap: list[tuple[float, str]] = []
+        self._due.clear()
         self._target_of: dict[str, str] = {}
         self._alarmed: dict[str, frozenset[str]] = {}
 
     async def run(self) -> None:
-        self._begin()
         watch = Watch(self._parts.store, SERVICE, TASK, TARGET, SERVICE_DEPLOYMENT, TASK_SET, ALARM)
-        async with asyncio.TaskGroup() as group:
-            changed = group.create_task(watch.changed())
-            while True:
-                await self._wait(group, changed)
-                dirty = self._overdue()
-                if changed.done():
-                    dirty |= await self._concerned(changed.result())
-                    changed = group.create_task(watch.changed())
-                await self.work(sorted(dirty))
+        await forever(self._parts.clock, self._due, watch.changed, self._concerned, self.work)
 
-    async def _wait(self, group: asyncio.TaskGroup, changed: "asyncio.Task[Sequence[Change] | None]") -> None:
-        """Until something changed, or the next moment has come."""
-        at = self._next()
-        if at is None:
-            await asyncio.wait({changed})
-            return
-        sleeping = group.create_task(self._parts.clock.sleep(max(0.0, at - self._parts.clock.now())))
-        try:
-            await asyncio.wait({changed, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-
-    def _next(self) -> float | None:
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
-
-    def _overdue(self) -> set[str]:
-        found, now = set(), self._parts.clock.now()
-        while (at := self._next()) is not None and at <= now:
-            _, arn = heapq.heappop(self._heap)
-            del self._due[arn]
-            found.add(arn)
-        return found
-
-    def _remind(self, arn: str, at: float | None) -> None:
-        if at is None:
-            self._due.pop(arn, None)
-        elif self._due.get(arn) != at:
-            self._due[arn] = at
-            heapq.heappush(self._heap, (at, arn))
-
-    async def _concerned(self, changes: Sequence[Change] | None) -> set[str]:
+    async def _concerned(self, changes: Changes) -> set[str]:
         """The services that changes concern; None: all of them."""
         if changes is None:
             self._begin()
@@ -105,9 +63,10 @@ class Services:
                 found.add(_owner(tx, change))
         return found - {""}
 
-    async def work(self, services: Sequence[str]) -> None:
-        for first in range(0, len(services), _AT_ONCE):
-            batch = services[first : first + _AT_ONCE]
+    async def work(self, services: set[str]) -> None:
+        ordered = sorted(services)
+        for first in range(0, len(ordered), _AT_ONCE):
+            batch = ordered[first : first + _AT_ONCE]
             try:
                 await self._work(batch)
             except Exception:
@@ -121,7 +80,7 @@ class Services:
             await self._work((arn,))
         except Exception:
             log.exception("a service cannot be kept", extra={"service": arn})
-            self._remind(arn, self._parts.clock.now() + _AFTER_ERROR)
+            self._due.remind(arn, self._parts.clock.now() + _AFTER_ERROR)
 
     async def _work(self, services: Sequence[str]) -> None:
         planned = await self._parts.store.read(lambda tx: self._plan(tx, services))
@@ -151,10 +110,10 @@ class Services:
 
     def _note(self, arn: str, snapshot: Snapshot | None, made: Plan | None) -> None:
         if snapshot is None or made is None:
-            self._remind(arn, None)
+            self._due.remind(arn, None)
             self._alarmed.pop(arn, None)
             return
-        self._remind(arn, made.wake_at)
+        self._due.remind(arn, made.wake_at)
         for id in made.targets_gone:
             self._target_of.pop(id, None)
         for found in snapshot.targets.values():

@@ -11,6 +11,7 @@ from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen
 from neargate.control.services.keeping import aim, carry_out, may_start, up
 from neargate.control.services.listeners import PRODUCTION, TEST, lead
+from neargate.kit.clock import passed
 from neargate.model.deployments import rolling, shift
 from neargate.model.deployments.copies import limits
 from neargate.model.service import Deployment, ServiceDeployment
@@ -51,10 +52,11 @@ def go_on(draft: Draft, seen: Sequence[Seen], process: ServiceDeployment) -> boo
 
 def _led(draft: Draft, since: float | None) -> bool:
     """Whether traffic may still be on its way to where it was led before that moment."""
-    at = (since or 0.0) + shift.FOLLOW_SECONDS
-    if at > draft.now:
-        draft.wake(at)
-    return at > draft.now
+    since = since or 0.0
+    if passed(since, shift.FOLLOW_SECONDS, draft.now):
+        return False
+    draft.wake(since + shift.FOLLOW_SECONDS)
+    return True
 
 
 def going_back(draft: Draft) -> bool:

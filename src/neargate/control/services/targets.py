@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import zone_of
 from neargate.control.services.templates import template_of
+from neargate.kit.clock import passed
 from neargate.model.balancer import Target, target_id
 from neargate.model.deployments import events
 from neargate.model.task import Task
@@ -82,10 +83,10 @@ def _drained(draft: Draft, targets: dict[str, Target]) -> dict[str, Target]:
     for id, target in targets.items():
         if target.state != "draining":
             target = replace(target, state="draining", draining_at=draft.now, changed_at=draft.now)
-        at = (target.draining_at or draft.now) + _delay(draft, target) + _PATIENCE
-        if at > draft.now:
+        since, seconds = target.draining_at or draft.now, _delay(draft, target) + _PATIENCE
+        if not passed(since, seconds, draft.now):
             left[id] = target
-            draft.wake(at)
+            draft.wake(since + seconds)
     return left
 
 

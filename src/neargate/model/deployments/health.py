@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from neargate.kit.clock import passed
 from neargate.model.balancer import Target
 from neargate.model.task import Task
 
@@ -49,12 +50,12 @@ def judge(task: Task, checks: Checks, targets: Sequence[Target], now: float) -> 
     if task.last_status != "RUNNING" or task.started_at is None:
         return Verdict()
     if not checks.containers and not checks.groups:
-        at = task.started_at + checks.settle
-        return Verdict(healthy=True) if at <= now else Verdict(again_at=at)
+        settled = passed(task.started_at, checks.settle, now)
+        return Verdict(healthy=True) if settled else Verdict(again_at=task.started_at + checks.settle)
     bad = _failed(task, checks, targets)
     if bad:
-        until = task.started_at + checks.grace
-        return Verdict(bad=bad) if until <= now else Verdict(again_at=until)
+        over = passed(task.started_at, checks.grace, now)
+        return Verdict(bad=bad) if over else Verdict(again_at=task.started_at + checks.grace)
     states = {t.group_arn: t.state for t in targets}
     contained = {c.name: c.health for c in task.containers}
     return Verdict(

@@ -1,14 +1,18 @@
 """Waiting for changes or for the next of many moments, whichever comes first.
 
-Used by control/autoscaling and control/autoscaling_zero. The moments are read anew at each start of a loop.
+Used by control/services, control/autoscaling and control/autoscaling_zero. The moments are read anew at each
+start of a loop.
 """
 
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
 
-from neargate.kit.clock import Clock
+from neargate.kit.clock import SET_BACK, Clock
 from neargate.state.store import Change
+
+_LONGEST_SLEEP = 60.0
+"""So often it is seen whether the clock was set."""
 
 
 class Due:
@@ -17,6 +21,11 @@ class Due:
     def __init__(self) -> None:
         self._at: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
+        self._taken_at = 0.0
+
+    def clear(self) -> None:
+        self._at.clear()
+        self._heap.clear()
 
     def remind(self, id: str, at: float | None) -> None:
         """The thing's next moment; None if it has none."""
@@ -32,7 +41,13 @@ class Due:
         return self._heap[0][0] if self._heap else None
 
     def take(self, now: float) -> set[str]:
-        """Those whose moment has come; they have none until the next `remind`."""
+        """Those whose moment has come; all, if the clock was set back. They have none until the next
+        `remind`."""
+        set_back, self._taken_at = now < self._taken_at - SET_BACK, now
+        if set_back:
+            everyone = set(self._at)
+            self.clear()
+            return everyone
         found = set()
         while (at := self.next()) is not None and at <= now:
             _, id = heapq.heappop(self._heap)
@@ -74,7 +89,7 @@ async def _wait(group: asyncio.TaskGroup, clock: Clock, due: Due, waiting: "asyn
     if at is None:
         await asyncio.wait({waiting})
         return
-    sleeping = group.create_task(clock.sleep(max(0.0, at - clock.now())))
+    sleeping = group.create_task(clock.sleep(min(_LONGEST_SLEEP, max(0.0, at - clock.now()))))
     try:
         await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
