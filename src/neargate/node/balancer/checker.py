@@ -8,6 +8,7 @@ need a moment longer than its container.
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -16,11 +17,12 @@ from neargate.model.balancer import Target, TargetGroup
 from neargate.model.balancing import View
 from neargate.model.target_health import Count, Outcome, Verdict, judge
 from neargate.node.balancer.base import BalancerCell, CellError, Judged
-from neargate.node.balancer.probes import probe
+from neargate.node.balancer.probes import FAILED, probe
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 64
+"""Of one group's targets: those that do not answer in time hold up no other group's."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _AGAIN_SECONDS = 0.5
 
@@ -32,14 +34,22 @@ class _Watched:
     task: "asyncio.Task[NoReturn] | None" = None
 
 
+def _anywhere(address: str) -> bool:
+    return True
+
+
 class Checker:
     """`take` each new view; `run` reports, until it is cancelled, with the tasks that check."""
 
-    def __init__(self, cell: BalancerCell, clock: Clock) -> None:
+    def __init__(
+        self, cell: BalancerCell, clock: Clock, may_be_checked: Callable[[str], bool] = _anywhere
+    ) -> None:
+        """may_be_checked -- whether a target's address is one that this machine connects to."""
         self._cell = cell
         self._clock = clock
+        self._may_be_checked = may_be_checked
         self._watched: dict[str, _Watched] = {}
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._gates: dict[str, asyncio.Semaphore] = {}
         self._judged: dict[str, Judged] = {}
         self._news = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -52,6 +62,8 @@ class Checker:
             for id, target in view.targets.items()
             if target.state != "draining" and _is_used(view, target.group_arn)
         }
+        arns = {group.arn for _, group in found.values()}
+        self._gates = {arn: self._gates.get(arn) or asyncio.Semaphore(_AT_ONCE) for arn in arns}
         for id in self._watched.keys() - found.keys():
             if task := self._watched.pop(id).task:
                 task.cancel()
@@ -107,7 +119,9 @@ class Checker:
     async def _outcome(self, watched: _Watched) -> Outcome:
         if not watched.group.health_check.enabled:
             return Outcome()
-        async with self._gate:
+        async with self._gates[watched.group.arn]:
+            if not self._may_be_checked(watched.target.address):
+                return FAILED
             return await probe(watched.target, watched.group)
 
     def _say(self, id: str, judged: Judged) -> None:

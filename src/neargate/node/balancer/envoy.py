@@ -21,11 +21,12 @@ from neargate.kit.settings import Settings
 from neargate.model.envoy_clusters import NODE_CLUSTER
 from neargate.node import cgroup
 from neargate.node.companion import Companion
+from neargate.node.network import firewall
 
-_UID = 3_500_000_000
-"""Above what distributions give to users or to user namespaces; each daemon's has its own."""
 _MEMORY = 1 << 30
 _HEAP = 900 << 20
+_TRACKED = 14
+"""Requests that hold so many bytes, as a power of two."""
 _PIDS = 512
 _CPU_SHARES = 4096
 _LOG = 1 << 20
@@ -48,7 +49,7 @@ _START = """exec setpriv --reuid "$1" --regid "$1" --clear-groups --no-new-privs
 class Envoy:
     def __init__(self, settings: Settings) -> None:
         self._instance = instance_of(settings.data_dir)
-        self.uid = _UID + int(self._instance, 16)
+        self.uid = firewall.carrier(self._instance)
         self.directory = directory_of(settings)
         self.socket = self.directory / "node.sock"
         """Where the node is asked by Envoy."""
@@ -187,7 +188,8 @@ def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
 
 
 def _overload() -> dict[str, Any]:
-    """Near its bound it gives memory back, then takes no more requests: better than being killed."""
+    """Near its bound it gives memory back, then ends the requests that hold the most of it, then takes no
+    more: better than being killed."""
     heap = {"@type": _EXT + "resource_monitors.fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": _HEAP}
     name = "envoy.resource_monitors.fixed_heap"
 
@@ -197,8 +199,14 @@ def _overload() -> dict[str, Any]:
             "triggers": [{"name": name, "threshold": {"value": share}}],
         }
 
+    greedy = {"name": name, "scaled": {"scaling_threshold": 0.87, "saturation_threshold": 0.97}}
     return {
         "refresh_interval": "0.5s",
         "resource_monitors": [{"name": name, "typed_config": heap}],
-        "actions": [at("shrink_heap", 0.9), at("stop_accepting_requests", 0.97)],
+        "actions": [
+            at("shrink_heap", 0.85),
+            {"name": "envoy.overload_actions.reset_high_memory_stream", "triggers": [greedy]},
+            at("stop_accepting_requests", 0.98),
+        ],
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _TRACKED},
     }

@@ -15,7 +15,7 @@ from neargate.model.target_health import SUCCESS, Outcome
 
 _AGENT = "ELB-HealthChecker/2.0"
 _LINE = 8192
-_FAILED = Outcome("Target.FailedHealthChecks")
+FAILED = Outcome("Target.FailedHealthChecks")
 _TIMEOUT = Outcome("Target.Timeout")
 
 
@@ -44,7 +44,7 @@ async def probe(target: Target, group: TargetGroup) -> Outcome:
     except TimeoutError:
         return _TIMEOUT
     except (OSError, ValueError, httpx.HTTPError):
-        return _FAILED
+        return FAILED
 
 
 async def _tcp(address: str, port: int) -> Outcome:
@@ -63,7 +63,7 @@ async def _http(address: str, port: int, check: HealthCheck) -> Outcome:
         writer.write(f"{head}Accept-Encoding: gzip, compressed\r\nConnection: close\r\n\r\n".encode())
         version, _, rest = (await reader.readline()).partition(b" ")
         if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
-            return _FAILED
+            return FAILED
         return _judged(check, int(rest[:3]))
     finally:
         writer.close()
@@ -100,7 +100,7 @@ async def _grpc(address: str, port: int, check: HealthCheck) -> Outcome:
         except grpc.aio.AioRpcError as error:
             code = int(error.code().value[0])
             if code == grpc.StatusCode.UNAVAILABLE.value[0]:
-                return _FAILED
+                return FAILED
         else:
             code = 0
     return _judged(check, code)

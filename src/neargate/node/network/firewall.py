@@ -12,6 +12,11 @@ from collections.abc import Mapping, Sequence
 from neargate.model import addresses, endpoints
 from neargate.node.network.interface import prefix
 
+_CARRIER = 3_500_000_000
+"""Above what distributions give to users or to user namespaces; each daemon's has its own."""
+_CONNECTIONS = 4096
+"""Of one task to all load balancers together: Envoy's are everybody's."""
+
 
 class FirewallError(Exception):
     """nft refused; the message is its own."""
@@ -21,13 +26,19 @@ def table_name(instance: str) -> str:
     return f"neargate_{instance}"
 
 
+def carrier(instance: str) -> int:
+    """The user as whom requests are carried to targets (node/balancer/envoy.py)."""
+    return _CARRIER + int(instance, 16)
+
+
 def rules(instance: str, vpc_cidr: str) -> str:
     """The table, as nft reads it.
 
     Sources are checked against the routes (a task owns one address). Tasks reach nothing of the host
     itself (the door included) but answers and echo, no other daemon's tasks, and no link-local service
     (a cloud's metadata) but their own endpoint, for which `open_endpoint` fills the two empty chains, and
-    what load balancers listen on (`open_balancers`).
+    what load balancers listen on (`open_balancers`). Nor does who carries requests for them, whatever is
+    registered as a target: neither what tasks may not reach, nor its own listeners, in a circle.
     """
     ours = f'"{prefix(instance)}*"'
     # What node/resolver/way.py leads there: nothing, as long as there is no resolver.
@@ -45,6 +56,11 @@ table inet {table_name(instance)} {{
     type nat hook prerouting priority dstnat; policy accept;
   }}
   chain endpoint {{
+  }}
+  set busy {{
+    type ipv4_addr
+    size 65535
+    flags dynamic
   }}
   chain balancers {{
   }}
@@ -66,6 +82,16 @@ table inet {table_name(instance)} {{
     iifname {ours} oifname "ng*" drop
     iifname {ours} ip daddr 169.254.0.0/16 drop
     oifname {ours} ct state established,related accept
+  }}
+  chain carried {{
+    type filter hook output priority filter; policy accept;
+    meta skuid {carrier(instance)} ct state new jump to_targets
+  }}
+  chain to_targets {{
+    fib daddr type local reject
+    oifname {ours} accept
+    oifname "ng*" reject
+    ip daddr 169.254.0.0/16 reject
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
@@ -101,9 +127,15 @@ async def _chain(instance: str, name: str) -> str:
 
 
 def balancer_rules(instance: str, ports: Sequence[tuple[str, str, int]], *, bound: bool = True) -> str:
-    """Let tasks reach these (address, tcp or udp, port). bound -- see `endpoint_rules`."""
+    """Let tasks reach these (address, tcp or udp, port), by so many connections at a time.
+
+    bound -- see `endpoint_rules`; the connections are counted.
+    """
     table = f"inet {table_name(instance)}"
     lines = [f"flush chain {table} balancers"]
+    if bound:
+        many = f"add @busy {{ ip saddr ct count over {_CONNECTIONS} }}"
+        lines.append(f"add rule {table} balancers meta l4proto tcp ct state new {many} reject with tcp reset")
     for protocol in ("tcp", "udp"):
         if found := [f"{address} . {port}" for address, of, port in ports if of == protocol]:
             to = f"ip daddr . {protocol} dport {{ {', '.join(found)} }}"
@@ -115,7 +147,7 @@ async def open_balancers(instance: str, ports: Sequence[tuple[str, str, int]]) -
     """Raise FirewallError."""
     try:
         await _nft(balancer_rules(instance, ports))
-    except FirewallError:  # a kernel without nft_socket
+    except FirewallError:  # a kernel without nft_socket or nft_connlimit
         await _nft(balancer_rules(instance, ports, bound=False))
 
 

@@ -4,6 +4,7 @@ Ours because it stands in the way of every task's start: making veth, address an
 `ip -batch` 4.2 and this 1.2. Called by interface.py in the shim and claims.py in the daemon.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -51,8 +52,10 @@ def attributes(data: bytes) -> dict[int, bytes]:
 class RtNetlink:
     """One socket. It stays in the network namespace that it was opened in."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    def __init__(self, protocol: int = 0) -> None:
+        """protocol -- of netlink: conntrack.py speaks another."""
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
         self._socket.bind((0, 0))
         self._sequence = 0
 
@@ -107,6 +110,15 @@ class RtNetlink:
             if error.errno != 19:  # ENODEV
                 raise
         return 0
+
+    def way(self, address: str) -> tuple[int, int]:
+        """(kind of route, interface's index, 0 for none) by which an address is reached. Raise OSError."""
+        body = route_head(32, 0, 0, 0) + attribute(RTA_DST, socket.inet_aton(address))
+        self._send(RTM_GETROUTE, NLM_F_REQUEST, body)
+        for _kind, answer in self._answers():
+            found = attributes(answer[12:]).get(RTA_OIF, bytes(4))
+            return answer[7], int(struct.unpack("=i", found)[0])
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
 
     def links(self) -> dict[int, str]:
         found = {}
