@@ -20,6 +20,15 @@ _IDLE_SECONDS = 4
 """A connection is not used after this rest: less than what common servers wait before they close it (5 s),
 so that a request is not sent into a closing connection."""
 _MANY = 1_000_000
+BUFFER = 32 << 10
+"""Of what one side sends and the other does not take, for each connection: many that take nothing do not fill
+the memory that all balancers share."""
+HTTP2 = {
+    "max_concurrent_streams": 128,
+    "initial_stream_window_size": 64 << 10,
+    "initial_connection_window_size": 1 << 20,
+}
+"""As many streams as AWS allows, and bounds of what lies in them."""
 
 
 def name(group_arn: str) -> str:
@@ -32,6 +41,7 @@ def cluster(group: TargetGroup) -> dict[str, Any]:
         "type": "EDS",
         "eds_cluster_config": {"eds_config": ADS},
         "connect_timeout": f"{_CONNECT_SECONDS}s",
+        "per_connection_buffer_limit_bytes": BUFFER,
         # Fail open: when no target is healthy, all of them get requests.
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "circuit_breakers": {"thresholds": [_no_limits()]},
@@ -78,11 +88,12 @@ def _policy(group: TargetGroup) -> dict[str, Any]:
 
 
 def _http(group: TargetGroup) -> dict[str, Any]:
-    version = "http_protocol_options" if group.protocol_version in ("", "HTTP1") else "http2_protocol_options"
+    http1 = group.protocol_version in ("", "HTTP1")
+    version = {"http_protocol_options": {}} if http1 else {"http2_protocol_options": HTTP2}
     return {
         "@type": _EXT + "upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": f"{_IDLE_SECONDS}s"},
-        "explicit_http_config": {version: {}},
+        "explicit_http_config": version,
     }
 
 

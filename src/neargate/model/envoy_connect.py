@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neargate.model import envoy_pages
-from neargate.model.envoy_clusters import ADS
+from neargate.model.envoy_clusters import ADS, BUFFER, HTTP2
 from neargate.model.service_connect import ConnectEndpoint, ConnectTarget
 
 _EXT = "type.googleapis.com/envoy.extensions."
@@ -42,16 +42,18 @@ def cluster(endpoint: ConnectEndpoint, named: str) -> dict[str, Any]:
         "type": "EDS",
         "eds_cluster_config": {"eds_config": ADS},
         "connect_timeout": f"{_CONNECT_SECONDS}s",
+        "per_connection_buffer_limit_bytes": BUFFER,
         "lb_policy": "ROUND_ROBIN",
         "outlier_detection": _OUTLIER,
         "circuit_breakers": {"thresholds": [dict.fromkeys(names, _MANY)]},
     }
     if endpoint.protocol:
-        version = "http_protocol_options" if endpoint.protocol == "http" else "http2_protocol_options"
+        http1 = endpoint.protocol == "http"
+        version = {"http_protocol_options": {}} if http1 else {"http2_protocol_options": HTTP2}
         found["typed_extension_protocol_options"] = {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": _EXT + "upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {version: {}},
+                "explicit_http_config": version,
             }
         }
     return found
@@ -74,6 +76,7 @@ def listener(endpoint: ConnectEndpoint) -> dict[str, Any]:
         "name": name(endpoint),
         "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
         "freebind": True,
+        "per_connection_buffer_limit_bytes": BUFFER,
         "filter_chains": [{"filters": filters}],
     }
 
@@ -92,6 +95,7 @@ def _http(endpoint: ConnectEndpoint) -> dict[str, Any]:
         "generate_request_id": False,
         "server_name": envoy_pages.SERVER,
         "server_header_transformation": "PASS_THROUGH",
+        "http2_protocol_options": HTTP2,
         "stream_idle_timeout": idle,
         "common_http_protocol_options": {"idle_timeout": idle},
     }

@@ -9,7 +9,7 @@ from typing import Any
 from neargate.model import access_logs, envoy_pages, envoy_tls
 from neargate.model.balancer import Listener, LoadBalancer
 from neargate.model.balancing import enabled, number, path_of
-from neargate.model.envoy_clusters import ADS, HTTP_PROTOCOLS, NODE_CLUSTER, name
+from neargate.model.envoy_clusters import ADS, BUFFER, HTTP2, HTTP_PROTOCOLS, NODE_CLUSTER, name
 from neargate.model.envoy_conditions import SOURCE_HEADER
 from neargate.model.envoy_redirects import LUA
 from neargate.model.envoy_routes import STATEFUL, TRACE_HEADER, WAKING, weights
@@ -41,6 +41,7 @@ def listener(balancer: LoadBalancer, wanted: Listener, transport: str, logs: str
         "address": addresses[0],
         "additional_addresses": [{"address": address} for address in addresses[1:]],
         "freebind": True,
+        "per_connection_buffer_limit_bytes": BUFFER,
         **(_udp(balancer, wanted) if transport == "UDP" else _tcp(balancer, wanted, logs)),
     }
     return found
@@ -78,6 +79,7 @@ def _http_manager(balancer: LoadBalancer, wanted: Listener, logs: str) -> dict[s
         "generate_request_id": False,
         "server_name": envoy_pages.SERVER,
         "server_header_transformation": "PASS_THROUGH",
+        "http2_protocol_options": HTTP2,
         "stream_idle_timeout": idle,
         "common_http_protocol_options": {"idle_timeout": idle, "max_connection_duration": f"{longest:.0f}s"},
         "local_reply_config": envoy_pages.local_replies(),
