@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from neargate.node.guest import identity, shares
+from neargate.node.guest import devices, identity, shares
 from neargate.node.guest.disks import Disks
 from neargate.node.guest.loaded import ID, Loaded
 from neargate.node.guest.port import Output, Port, agent_port
@@ -77,6 +77,8 @@ class Guest(Shim):
         self._port = port
         self._disks = disks
         self._loaded: Loaded | None = None
+        self._devices: list[dict[str, Any]] | None = None
+        """The rules that the group holds every container to."""
 
     def new_container(self, name: str) -> GuestContainer:
         container = GuestContainer(self.setup, name)
@@ -183,6 +185,7 @@ class Guest(Shim):
             return done(f"the image's disk does not appear: {error}")
         request["lower"] = f"{IMAGES}/{request['slot']}"
         request["config"]["linux"]["personality"] = {"domain": "LINUX"}  # the container's: random again
+        self._hold_to_devices(request["config"]["linux"]["resources"])
         loaded = self._loaded
         container = self._with_loaded(request)
         super()._start(request, done)
@@ -190,6 +193,14 @@ class Guest(Shim):
             self._loaded = None
             loaded.discard()
             container.forget()
+
+    def _hold_to_devices(self, resources: dict[str, Any]) -> None:
+        """Once for all containers; what differs is left to the runtime. Raise OSError."""
+        if self._devices is None:
+            devices.attach(resources["devices"], CGROUP)
+            self._devices = resources["devices"]
+        if resources["devices"] == self._devices:
+            del resources["devices"]
 
     def _with_loaded(self, request: dict[str, Any]) -> GuestContainer | None:
         """The container that is started first is made by the runtime that waits, unless its streams are

@@ -12,6 +12,7 @@ need a compiler where neargate is installed, and be a second implementation of a
 (users, volumes, execs, terminals, restarts, logs).
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import neargate
 from neargate.node.drivers.base import DriverUnavailable
-from neargate.node.drivers.microvm import cpio, elf
+from neargate.node.drivers.microvm import cpio, elf, slim
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ _TOOLS = ("/usr/bin/crun", "/usr/bin/tini-static")
 _FIRMWARE = ("/usr/share/seabios/bios-microvm.bin", "/usr/share/qemu/bios-microvm.bin",
              "/usr/share/qemu/qboot.rom", "/usr/share/seabios/linuxboot_dma.bin",
              "/usr/share/qemu/linuxboot_dma.bin")  # fmt: skip
+_UNUSED = ("libcapstone", "libpmem", "libpng16", "libjpeg", "libsasl2", "libudev", "librdmacm", "libibverbs",
+           "libslirp", "libvdeplug", "libfuse3")  # fmt: skip
+"""Libraries of QEMU's whose callers no machine here has."""
 _LIST_IMPORTS = """
 import sys
 sys.path.append(sys.argv[1])
@@ -248,7 +252,8 @@ def _hash(contents: Iterable[Path], names: Iterable[str]) -> str:
     for path in contents:
         with path.open("rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
-    found.update(Path(__file__).read_bytes())
+    for module in (__file__, slim.__file__):
+        found.update(Path(module).read_bytes())
     return found.hexdigest()[:32]
 
 
@@ -299,9 +304,24 @@ def _initramfs(files: dict[str, Path], modules: list[Path], tree: Path, target: 
 
 def _vmm_root(files: dict[str, Path], tree: Path, target: Path) -> None:
     _stage(files, tree)
+    _slim(tree / QEMU[1:])
     for name in ("proc", "dev", "old"):
         (tree / name).mkdir()
     _erofs(tree, target)
+
+
+def _slim(program: Path) -> None:
+    """Rid it of libraries; it stays as it is if it then does not run."""
+    whole = data = program.read_bytes()
+    for library in _libraries(program):
+        if re.sub(r"\.so\..*", "", library.name) in _UNUSED:
+            with contextlib.suppress(slim.SlimError):  # another version of QEMU is linked with others
+                data = slim.without(data, library.name, library.read_bytes())
+    program.write_bytes(data)
+    done = subprocess.run([program, "--version"], capture_output=True, text=True)
+    if done.returncode:
+        log.warning("QEMU does not run with fewer libraries: %s", done.stderr.strip())
+        program.write_bytes(whole)
 
 
 def _erofs(tree: Path, target: Path) -> None:

@@ -26,6 +26,7 @@ _SLOWEST_MIB = 20
 """What a disk takes of a memory in a second, at least."""
 _CREDENTIALS = struct.Struct("=iII")
 _READ, _LINE = 1 << 17, 32
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class FirecrackerVm(Vm):
@@ -68,7 +69,10 @@ class FirecrackerVm(Vm):
         with open(read, "rb") as answer:
             if cause := answer.read().decode(errors="replace"):
                 raise VmError(f"no jail can be made: {cause}")
-        self._jail = os.open(f"/proc/{self.pid}/root{place}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._jail = os.open(f"/proc/{self.pid}/root{place}", _DIRECTORY)
+        except OSError:
+            raise VmError(f"Firecracker's jailer has ended: {said(self.output)}") from None
         connection = self._connected(firecracker.API_SOCKET, _START_SECONDS)
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         self._itself = _CREDENTIALS.unpack(credentials)[0]
@@ -88,6 +92,8 @@ class FirecrackerVm(Vm):
             if _greets(port, deadline):
                 break
             port.close()
+            if time.monotonic() >= deadline:
+                raise VmError(f"the guest has said nothing for {seconds:.0f} s: {said(self.output)}")
         self.port = port
         self.port.settimeout(None)
 

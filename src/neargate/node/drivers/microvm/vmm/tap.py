@@ -52,7 +52,8 @@ def make_lasting(name: str, owner: int) -> None:
     try:
         request = struct.pack("=16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR)
         fcntl.ioctl(fd, _TUNSETIFF, request)
-        fcntl.ioctl(fd, _TUNSETOWNER, owner)
+        # Python takes no number of 32 bits without a sign; the kernel takes these for the user's own
+        fcntl.ioctl(fd, _TUNSETOWNER, owner - (1 << 32) if owner >> 31 else owner)
         fcntl.ioctl(fd, _TUNSETPERSIST, 1)
     finally:
         os.close(fd)
@@ -130,8 +131,10 @@ def _netlink_of(pid: int, home: int) -> nl.RtNetlink:
 
 
 def _move(netlink: nl.RtNetlink, index: int, name: str, namespace: int) -> None:
+    """In two steps: with both in one request, the kernel moves it first, and then refuses a name that is
+    taken there."""
+    _rename(netlink, index, name)
     body = struct.pack("=BxHiII", 0, 0, index, 0, 0)
-    body += nl.attribute(nl.IFLA_IFNAME, name.encode() + b"\0")
     netlink.request(nl.RTM_NEWLINK, 0, body + nl.attribute(_IFLA_NET_NS_FD, struct.pack("=i", namespace)))
 
 

@@ -1,0 +1,224 @@
+"""The microvm tier with Firecracker: driver, zygote, supervisor and jail are the real ones, Firecracker and
+the guest a stand-in. It says that a container runs, and shows it by what is in its disk's slot.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neargate.model.sandbox import SandboxSpec
+from neargate.node.drivers.base import DriverError, DriverUnavailable
+from neargate.node.drivers.microvm import monitors, verdict
+from neargate.node.drivers.microvm.driver import MicrovmDriver
+from neargate.node.drivers.microvm.vmm import scratch
+from neargate.node.network import claims
+from tests.contracts.drivers.rig import Rig, eventually, lines, shell
+from tests.contracts.drivers.traces import traces
+from tests.support.firecracker_standin import install, told
+
+pytestmark = pytest.mark.root
+
+EROFS = "e2e1f5e0"
+
+
+class Stand:
+    """A rig whose driver finds the stand-in, and thinks that it boots guests."""
+
+    def __init__(self, rig: Rig, directory: Path, cache: Path) -> None:
+        self.rig, self.directory, self.cache = rig, directory, cache
+        self.log = Path()
+
+    def driver(self, ready: int = 0, **behaviour: Any) -> MicrovmDriver:
+        _firecracker, _jailer, self.log = install(self.directory / "bin", **behaviour)
+        verdict.write(self.cache / "firecracker.json", monitors.programs().fingerprint(), "")
+        rig = self.rig
+        return MicrovmDriver(
+            self.directory / "driver", rig.instance, rig.cidr, self.cache, "kvm", ready, "firecracker"
+        )
+
+    @asynccontextmanager
+    async def up(self, ready: int = 0, **behaviour: Any) -> AsyncIterator[MicrovmDriver]:
+        self.rig.driver = driver = self.driver(ready, **behaviour)
+        await driver.__aenter__()
+        try:
+            yield driver
+        finally:
+            await self.rig.close()
+            assert traces(self.rig.instance, self.directory) == []
+            assert not list((self.directory / "driver").glob(f"{scratch.READY}*"))
+
+    def guest(self, op: str) -> list[dict[str, Any]]:
+        return [entry["message"] for entry in told(self.log, "guest") if entry.get("op") == op]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def stand(tmp_path: Path, image_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    yield Stand(Rig(tmp_path, image_path, 47, "microvm"), tmp_path, cache)
+
+
+def _routes() -> str:
+    return subprocess.run(["ip", "route"], capture_output=True, text=True).stdout
+
+
+def _links(stand: Stand) -> list[str]:
+    return list(claims.links_of(stand.rig.instance).values())
+
+
+async def test_a_task_runs_in_a_clone_and_leaves_nothing(stand: Stand) -> None:
+    async with stand.up():
+        sandbox = await stand.rig.run(shell("c", "exec sleep 600"))
+        await eventually(lambda: lines(sandbox, "c"), "a line", 30)
+        assert lines(sandbox, "c").startswith(EROFS)  # its image is in its slot
+        assert sandbox.states["c"].running
+        born = stand.guest("born")[-1]
+        assert born["setup"]["interface"]["address"] == stand.rig.specs[sandbox.id].interface.address
+        assert len(bytes.fromhex(born["entropy"])) == 64
+        assert len(_links(stand)) == 1
+        assert f"{born['setup']['interface']['address']} dev {_links(stand)[0]}" in _routes()
+        group = Path("/proc", str(sandbox.states["c"].pid), "cgroup").read_text()
+        assert sandbox.id in group
+        assert (stand.rig.directory_of(stand.rig.specs[sandbox.id]) / "disk").exists()
+        await sandbox.destroy()
+        await eventually(lambda: not _links(stand), "its interface is removed")
+        assert [path.name for path in stand.rig.directory_of(stand.rig.specs[sandbox.id]).iterdir()] == [
+            "spool"
+        ]
+    assert told(stand.log, "fault") == []
+
+
+async def test_all_of_the_machine_is_in_the_sandboxs_group(stand: Stand) -> None:
+    async with stand.up():
+        sandbox = await stand.rig.run(shell("c", "exec sleep 600"))
+        pid = sandbox.states["c"].pid
+        jailed = [child for child in _children(pid) if child != pid]
+        assert jailed
+        for process in (pid, *jailed):
+            assert sandbox.id in Path(f"/proc/{process}/cgroup").read_text()
+
+
+def _children(pid: int | None) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            if int((process / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(process.name))
+    return found
+
+
+async def test_the_second_task_needs_no_second_template(stand: Stand) -> None:
+    async with stand.up():
+        for _ in range(2):
+            await stand.rig.run(shell("c", "exec sleep 600"))
+        asked = [what for what, _body in told(stand.log, "request")]
+        assert asked.count("PUT /snapshot/create") == 1
+        assert asked.count("PUT /snapshot/load") == 2
+
+
+async def test_a_disk_of_another_size(stand: Stand) -> None:
+    async with stand.up():
+        sandbox = await stand.rig.run(shell("c", "exec sleep 600"), ephemeral_bytes=30 << 30)
+        assert (stand.rig.directory_of(stand.rig.specs[sandbox.id]) / "disk").stat().st_size >= 30 << 30
+        assert stand.guest("release") and stand.guest("born")[-1]["setup"]["scratch_released"]
+    assert told(stand.log, "fault") == []
+
+
+async def test_clones_kept_ready(stand: Stand) -> None:
+    async with stand.up(ready=1) as driver:
+        await stand.rig.run(shell("c", "exec sleep 600"))
+        await driver.ready.settled()
+        (waiting,) = (stand.directory / "driver").glob(f"{scratch.READY}*")
+        inode = waiting.stat().st_ino
+        sandbox = await stand.rig.run(shell("c", "exec sleep 600"))
+        assert (stand.rig.directory_of(stand.rig.specs[sandbox.id]) / "disk").stat().st_ino == inode
+        await driver.ready.settled()
+        assert len(_links(stand)) == 2
+
+
+async def test_disks_of_clones_whose_supervisors_were_killed_are_removed(stand: Stand) -> None:
+    (stand.directory / "driver").mkdir()
+    (stand.directory / "driver" / f"{scratch.READY}1234").write_text("left")
+    async with stand.up():
+        assert not list((stand.directory / "driver").glob(f"{scratch.READY}*"))
+
+
+@pytest.mark.parametrize("which", ["its supervisor", "Firecracker", "all of it"])
+async def test_killed_it_is_a_lost_sandbox_and_its_interface_is_gone(stand: Stand, which: str) -> None:
+    async with stand.up():
+        sandbox = await stand.rig.run(shell("c", "exec sleep 600"))
+        pid = sandbox.states["c"].pid
+        assert pid is not None and len(_links(stand)) == 1
+        victims: dict[str, Callable[[], list[int]]] = {
+            "its supervisor": lambda: [_parent(pid)],
+            "Firecracker": lambda: _children(pid),
+            "all of it": lambda: [pid],
+        }
+        for victim in victims[which]():
+            os.kill(victim, signal.SIGKILL)
+        await eventually(lambda: sandbox.lost, "it is lost", 30)
+        await eventually(lambda: not _links(stand), "its interface is removed", 30)
+        await eventually(lambda: not Path(f"/proc/{pid}").exists(), "its processes are gone", 30)
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_a_daemon_that_comes_again_finds_it(stand: Stand) -> None:
+    async with stand.up() as driver:
+        sandbox = await stand.rig.run(shell("c", "exec sleep 600"))
+        spec: SandboxSpec = stand.rig.specs[sandbox.id]
+        await driver.__aexit__(None, None, None)
+        stand.rig.driver = again = stand.driver()
+        await again.__aenter__()
+        found = await again.adopt(spec, stand.rig.directory_of(spec))
+        assert found and not found.lost and found.states["c"].running
+        assert (await found.exec("c", ("true",), 30)) is not None
+        await again.sweep(())
+        await eventually(lambda: not _links(stand), "its interface is removed", 30)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (
+            {"refuses": "PUT /drives/slot3"},
+            "no template of a microVM of .*PUT /drives/slot3: refused by the test",
+        ),
+        ({"dies": "no cgroups here"}, "Firecracker has ended: no cgroups here"),
+        ({"refuses": "PUT /snapshot/create"}, "PUT /snapshot/create: refused by the test"),
+        ({"refuses": "PATCH /drives/slot1"}, "image: PATCH /drives/slot1: refused by the test"),
+        ({"refuses": "PUT /snapshot/load"}, "cannot be restored: PUT /snapshot/load: refused by the test"),
+    ],
+)
+async def test_what_goes_wrong_is_said(stand: Stand, behaviour: dict[str, Any], message: str) -> None:
+    async with stand.up(**behaviour):
+        with pytest.raises(DriverError, match=message):
+            await stand.rig.run(shell("c", "exec sleep 600"))
+
+
+async def test_demanded_where_it_boots_no_guest_the_tier_is_not_there(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried for real, and what was found is kept."""
+    monkeypatch.setattr("neargate.kit.kvm.failure", lambda: None)
+    driver = stand.driver(refuses="PATCH /vm")
+    (stand.cache / "firecracker.json").unlink()
+    with pytest.raises(DriverUnavailable, match=r"wanted, but it boots no guest here: .*PATCH /vm: refused"):
+        await driver.__aenter__()
+    assert "PATCH /vm" in str(
+        verdict.read(stand.cache / "firecracker.json", monitors.programs().fingerprint())
+    )
+    assert traces(stand.rig.instance, stand.directory) == []
