@@ -16,8 +16,11 @@ from rich.text import Text
 from neargate.cli import client, output
 from neargate.cli.daemon import DataDir, Json
 from neargate.kit import kvm
+from neargate.kit.settings import Settings
 
-_VERDICT = Path("/var/cache/neargate/microvm/kvm.json")
+_MICROVM_CACHE = Path("/var/cache/neargate/microvm")
+_VERDICT = _MICROVM_CACHE / "kvm.json"
+_FIRECRACKER_VERDICT = _MICROVM_CACHE / "firecracker.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,29 @@ def _kvm() -> Finding:
         return Finding("KVM", True, detail, needed=False)
     mend = "tasks get the gvisor or process tier; `--isolation microvm` emulates in software"
     return Finding("KVM", False, f"boots no guest: {cause}", mend, needed=False)
+
+
+def _firecracker() -> Finding:
+    """Why microVMs run in it, or in QEMU."""
+    name = "Firecracker"
+    missing = [tool for tool in ("firecracker", "jailer") if shutil.which(tool) is None]
+    if missing:
+        mend = "microVMs run in QEMU; put both programs of a release (1.16.1 or later) on PATH"
+        return Finding(name, False, f"not installed: {', '.join(missing)}", mend, needed=False)
+    wish = Settings.load().microvm_vmm
+    if wish == "qemu":
+        detail = "here, but NEARGATE_MICROVM_VMM=qemu"
+        return Finding(name, False, detail, "microVMs run in QEMU", needed=False)
+    try:
+        cause = json.loads(_FIRECRACKER_VERDICT.read_text())["cause"] or None
+    except (OSError, ValueError, KeyError):
+        if (cause := kvm.failure()) is None:
+            return Finding(name, True, "here; a daemon's start boots a guest in it", needed=False)
+    if cause is None:
+        return Finding(name, True, "it boots guests: microVMs run in it", needed=False)
+    demanded = wish == "firecracker"
+    mend = "no microVMs: NEARGATE_MICROVM_VMM=firecracker" if demanded else "microVMs run in QEMU"
+    return Finding(name, False, f"boots no guest: {cause}", mend, needed=False)
 
 
 def _guest_kernel() -> Finding:
@@ -169,6 +195,7 @@ def findings(place: Path) -> list[Finding]:
         lambda: _tool("qemu-system-x86_64", "qemu-system-x86", needed=False),
         _guest_kernel,
         _kvm,
+        _firecracker,
         lambda: _tool("nft", "nftables"),
         lambda: _tool("mkfs.ext4", "e2fsprogs", version="-V"),
         _loop_devices,

@@ -20,6 +20,7 @@ PREFIX = "NEARGATE_"
 _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_driver_mode": ("blocking", "non-blocking"),
+    "microvm_vmm": ("auto", "qemu", "firecracker"),
 }
 _POSITIVE = (
     "max_body_bytes",
@@ -72,6 +73,9 @@ class Settings:
     where KVM boots no guest); tasks may demand more."""
     ready_microvms: int = 0
     """Virtual machines kept ready for each task size in use; each holds some 80 MB of memory."""
+    microvm_vmm: str = "auto"
+    """What runs virtual machines: `qemu`, `firecracker`, or `auto`: Firecracker if its two programs are on
+    PATH and KVM boots a guest in it, else QEMU."""
     ephemeral: bool = False
     """A throw-away daemon: `neargate reset` and POST /_neargate/reset are allowed."""
     vpc_cidr: str = "172.31.0.0/16"

@@ -52,6 +52,7 @@ def _tiers(settings: Settings) -> Tiers:
         # emulation, which is slow, is for those who ask for it
         accelerator="auto" if chosen == "microvm" else "kvm",
         ready=settings.ready_microvms,
+        vmm=settings.microvm_vmm,
     )
     if chosen == "microvm":
         return Tiers([microvm], required=chosen)
