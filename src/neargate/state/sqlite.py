@@ -117,7 +117,11 @@ class SqliteStore:
     async def changes(self, after: int, limit: int = 1000) -> Feed:
         def body(tx: Tx) -> Feed:
             # The snapshot may be ahead of the acknowledged head: nothing but its own rows is looked at.
-            oldest, newest = tx.execute("SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM change")[0]
+            # Two questions: one for both would look through the whole feed, for each loop at each change.
+            oldest, newest = tx.execute(
+                "SELECT coalesce((SELECT min(seq) FROM change), 0),"
+                " coalesce((SELECT max(seq) FROM change), 0)"
+            )[0]
             rows = tx.execute(
                 "SELECT seq, kind, id, deleted FROM change WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
             )

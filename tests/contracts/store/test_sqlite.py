@@ -64,6 +64,18 @@ async def test_concurrent_writers_need_far_fewer_commits_than_writes(
         assert 20 <= statements.count("COMMIT") <= 2000 / 5
 
 
+async def test_what_is_new_is_found_without_looking_through_the_feed(tmp_path: Path) -> None:
+    """Every loop asks at each change, of a feed that is as long as it is kept."""
+    async with SqliteStore(tmp_path / "store.db") as store:
+        for count in (100, 10_000):
+            await store.write(lambda tx, n=count: [tx.put(SHIP, ship(f"{i}", cargo=n)) for i in range(n)])
+            steps: list[None] = []
+            store._reader.set_progress_handler(lambda steps=steps: steps.append(None), 50)
+            await store.changes(store.head() - 1)
+            store._reader.set_progress_handler(None, 0)
+            assert len(steps) < 10, f"{len(steps) * 50} steps of SQLite's for a feed of {count}"
+
+
 async def test_a_commit_is_on_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
     """By SQLite's promise for these two settings; kill -9 (test_durability) cannot show a power failure."""
     async with SqliteStore(tmp_path / "store.db") as store:
