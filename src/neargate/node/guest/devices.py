@@ -25,27 +25,27 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def attach(rules: list[dict[str, Any]], group: str) -> None:
-    """Hold all that is below a group to OCI device rules, of which the first denies everything and the others
-    allow something. Raise OSError."""
-    program = b"".join(_program(rules[1:]))
-    instructions, licence = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"GPL")
+    """Hold all that is below a group to OCI device rules, as `program` takes them. Raise OSError."""
+    code = program(rules)
+    instructions, licence = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
     addresses = ctypes.addressof(instructions), ctypes.addressof(licence)
-    loaded = _bpf(_PROG_LOAD, struct.pack("=IIQQ", _TYPE_CGROUP_DEVICE, len(program) // 8, *addresses))
+    loaded = _bpf(_PROG_LOAD, struct.pack("=IIQQ", _TYPE_CGROUP_DEVICE, len(code) // 8, *addresses))
     directory = os.open(f"{cgroup.MOUNT}/{group}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     _bpf(_PROG_ATTACH, struct.pack("=IIII", directory, loaded, _ATTACH_DEVICE, _ALLOW_MULTI))
     os.close(directory)
     os.close(loaded)
 
 
-def _program(allowed: list[dict[str, Any]]) -> list[bytes]:
-    """Its instructions: 1 where a rule has the device and everything that is asked for."""
+def program(rules: list[dict[str, Any]]) -> bytes:
+    """It answers 1 where one rule allows the device all that is asked for. (What no rule allows is denied,
+    as the first of them says.)"""
     found = [_do(_LOAD, _KIND, _CONTEXT), _do(_COPY, _ACCESS, _KIND), _do(_AND, _KIND, value=0xFFFF)]
     found += [
         _do(_SHIFT, _ACCESS, value=16),
         _do(_LOAD, _MAJOR, _CONTEXT, 4),
         _do(_LOAD, _MINOR, _CONTEXT, 8),
     ]
-    for rule in allowed:
+    for rule in (rule for rule in rules if rule["allow"]):
         access = sum(_ACCESSES[letter] for letter in rule["access"])
         checks = [(_KIND, _KINDS[rule["type"]])]
         checks += [
@@ -58,7 +58,7 @@ def _program(allowed: list[dict[str, Any]]) -> list[bytes]:
         for place, value in reversed(checks):
             body.insert(0, _do(_UNLESS_EQUAL, place, offset=len(body), value=value))
         found += body
-    return [*found, _do(_SET, 0, value=0), _do(_EXIT)]
+    return b"".join([*found, _do(_SET, 0, value=0), _do(_EXIT)])
 
 
 def _do(code: int, to: int = 0, of: int = 0, offset: int = 0, value: int = 0) -> bytes:
