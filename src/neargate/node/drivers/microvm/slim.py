@@ -1,8 +1,8 @@
 """A program without libraries that it is linked with and never calls: QEMU's, in the root that it sees.
 
 Called by guest_image.py. Each library costs every machine the pages that its loader writes to (a
-disassembler's tables alone 1.3 MB) and time at its start. What the program would call of them becomes weak, so
-that it is simply not there; all else, also how early and how finally addresses are bound, stays as it was.
+disassembler's tables alone 1.3 MB) and time at its start. What the program would call of them becomes weak,
+so that it is simply not there; all else, also how early and how finally addresses are bound, stays as it was.
 """
 
 import struct
@@ -39,10 +39,15 @@ def without(program: bytes, name: str, library: bytes) -> bytes:
     for at, (found, info, section) in zip(
         _places(tables[_SHT_DYNSYM], _SYMBOL.size), _symbols(data), strict=True
     ):
-        if section or found not in offered or info >> 4 != _GLOBAL:
+        if found not in offered:
             continue
-        if info & 0xF not in (_FUNCTION, _NO_TYPE):
+        if info & 0xF not in (
+            _FUNCTION,
+            _NO_TYPE,
+        ):  # copied into the program at its start, or looked at there
             raise SlimError(f"{name}: the program uses {found}, which is data")
+        if section or info >> 4 != _GLOBAL:
+            continue
         data[at + 4] = _WEAK << 4 | info & 0xF
     _forget_needed(data, tables[_SHT_DYNAMIC], name)
     if _SHT_VERNEED in tables:
@@ -90,7 +95,7 @@ def _forget_versions(data: bytearray, tables: dict[int, _Table], name: str) -> N
     table = tables[_SHT_VERNEED]
     before, at = 0, table.offset
     while True:
-        version, count, file, parts, following = _NEED.unpack_from(data, at)
+        _version, _count, file, _parts, following = _NEED.unpack_from(data, at)
         if _text(data, table.strings + file) == name:
             break
         if not following:
