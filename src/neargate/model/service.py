@@ -33,7 +33,7 @@ class Deployment(Part, frozen=True, kw_only=True, omit_defaults=True):
     failed_starts: int = 0
     """Consecutive tasks that never reached RUNNING: new ones wait longer and longer."""
     failed_start_at: float = 0.0
-    """When the last of them ended."""
+    """When the last one ended that the next has to wait for."""
     start_after: float = 0.0
     """No task is started before."""
 

@@ -190,6 +190,8 @@ async def test_only_the_newest_hundred_events_are_kept(tmp_path: Path) -> None:
             await run_all(parts, arn)
             await settled_steady(parts, arn)
             await fail_running(parts, arn)
+            await settled(parts)
+            parts.clock.advance(10)
         await settled(parts)
         found = await parts.store.read(lambda tx: tx.find(SERVICE_EVENT, "service", arn))
         assert len(found) == 100
@@ -254,3 +256,24 @@ async def test_a_clock_that_is_set_back_holds_nothing_up(tmp_path: Path) -> None
         await ask(parts, "other", count=0)  # the loop looks at the clock
         await parts.until(lambda tx: state(tx, arn) == (1, "COMPLETED"))
         await parts.until(lambda tx: len(live(tx, failing)) == 1)
+
+
+async def test_what_exits_at_once_is_started_less_and_less_often(tmp_path: Path) -> None:
+    def asked_for(tx: Tx) -> bool:
+        return len(live(tx, arn)) == 1
+
+    async with place(tmp_path) as parts, keeping(parts):
+        arn = await ask(parts, count=1)
+        for _ in range(10):  # as fast as they end
+            await parts.until(asked_for)
+            await run_all(parts, arn)
+            await fail_running(parts, arn)
+        for wait in (1, 2, 4, 8, 10, 10):
+            await settled(parts)
+            parts.clock.advance(wait - 0.1)
+            await settled(parts)
+            assert await parts.store.read(lambda tx: live(tx, arn)) == []
+            parts.clock.advance(0.1)
+            await parts.until(asked_for)
+            await run_all(parts, arn)
+            await fail_running(parts, arn)

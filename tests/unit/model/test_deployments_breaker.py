@@ -52,3 +52,9 @@ def test_starts_wait_longer_and_longer_up_to_a_quarter_of_an_hour() -> None:
 def test_a_wait_never_shrinks_with_more_failures(failed: int, desired: int, for_room: bool) -> None:
     before = breaker.wait(failed, desired, for_room=for_room)
     assert 0 <= before <= breaker.wait(failed + 1, desired, for_room=for_room) <= 900
+
+
+def test_a_task_that_exits_at_once_is_not_started_several_times_a_second_for_ever() -> None:
+    assert [breaker.pause(n, 1) for n in (0, 9, 10, 11, 12, 13, 14, 500)] == [0, 0, 1, 2, 4, 8, 10, 10]
+    assert [breaker.pause(n, 40) for n in (9, 10, 49, 50, 90, 1000)] == [0, 1, 1, 2, 4, 40]
+    assert breaker.pause(10**6, 5000) == breaker.LONGEST_PAUSE and breaker.pause(10**6, 0) == 10

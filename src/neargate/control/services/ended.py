@@ -51,6 +51,9 @@ def _failed(draft: Draft, task: Task) -> None:
         return
     draft.count(owner, failed_tasks=owner.failed_tasks + 1)
     if task.started_at is not None:
+        wait = breaker.pause(owner.failed_tasks + 1, draft.service.desired_count)
+        if wait:
+            _hold(draft, owner.id, wait, failed_starts=0)
         return
     if not task.node:
         draft.say(events.unplaced(draft.name, task.stopped_reason or ""))
@@ -65,15 +68,18 @@ def failed_start(draft: Draft, id: str, *, for_room: bool = False) -> None:
         return
     count = owner.failed_starts + 1
     wait = breaker.wait(count, draft.service.desired_count, for_room=for_room)
-    draft.count(
-        owner,
-        failed_starts=count,
-        failed_start_at=draft.now,
-        start_after=draft.now + wait if wait else 0.0,
-    )
+    _hold(draft, id, wait, failed_starts=count)
     if wait and not for_room:
         draft.say(events.impaired(draft.name))
         draft.tell_action("SERVICE_TASK_START_IMPAIRED")
+
+
+def _hold(draft: Draft, id: str, wait: float, *, failed_starts: int) -> None:
+    """No more starts of a deployment, or a task set, for so many seconds."""
+    owner = draft.owner(id)
+    if owner is not None:
+        after = draft.now + wait if wait else 0.0
+        draft.count(owner, failed_starts=failed_starts, failed_start_at=draft.now, start_after=after)
 
 
 def look(draft: Draft) -> list[Seen]:

@@ -1,4 +1,4 @@
-"""The deployment circuit breaker, and how long starts wait after tasks that never ran. Pure.
+"""The deployment circuit breaker, and how long starts wait after tasks that never ran, or not for long. Pure.
 
 Called by control/services, which keeps the counts in the service's records.
 """
@@ -12,6 +12,8 @@ LONGEST_WAIT = 15 * 60.0
 LONGEST_WAIT_FOR_ROOM = 30.0
 _AT_ONCE = 3
 """So many tasks may fail to start before the next one waits."""
+_SHORT_LIVED = 10
+LONGEST_PAUSE = 60.0
 
 
 def threshold(desired: int, breaker: Mapping[str, Any]) -> int:
@@ -44,3 +46,16 @@ def wait(failed_starts: int, desired: int, *, for_room: bool = False) -> float:
         return 0.0
     rounds = (failed_starts - _AT_ONCE) // max(1, desired)
     return min(longest, 2.0 ** min(rounds, 16))
+
+
+def pause(failed_tasks: int, desired: int) -> float:
+    """Seconds until the next start after so many tasks that ran, but were never healthy: in the long run one
+    task a second for ten or more, one in ten seconds at the least.
+
+    AWS does not hold these up, but a start takes longer than that there. Here a container that exits at once
+    would be started several times a second, for ever.
+    """
+    if failed_tasks < _SHORT_LIVED:
+        return 0.0
+    longest = min(LONGEST_PAUSE, max(10.0, float(desired)))
+    return min(longest, 2.0 ** min((failed_tasks - _SHORT_LIVED) // max(1, desired), 16))
