@@ -15,9 +15,10 @@ import pytest
 
 from neargate.model.sandbox import SandboxSpec
 from neargate.node.drivers.base import DriverError, DriverUnavailable
-from neargate.node.drivers.microvm import monitors, verdict
+from neargate.node.drivers.microvm import clock, cpio, guest_image, monitors, verdict
 from neargate.node.drivers.microvm.driver import MicrovmDriver
-from neargate.node.drivers.microvm.vmm import scratch
+from neargate.node.drivers.microvm.vmm import firecracker, scratch
+from neargate.node.drivers.microvm.vmm.machine import Size
 from neargate.node.network import claims
 from tests.contracts.drivers.rig import Rig, eventually, lines, shell
 from tests.contracts.drivers.traces import traces
@@ -222,3 +223,46 @@ async def test_demanded_where_it_boots_no_guest_the_tier_is_not_there(
         verdict.read(stand.cache / "firecracker.json", monitors.programs().fingerprint())
     )
     assert traces(stand.rig.instance, stand.directory) == []
+
+
+_LOOK = """
+import sys
+sys.path.append("/agent")
+from neargate.node.guest import port
+listeners = [port._listen(number) for number in (1, 2)]
+assert port.os.path.exists(port._VSOCK)
+print("listens", [listener.getsockname()[1] for listener in listeners], flush=True)
+"""
+_INIT = """
+mount() { /bin/busybox mount "$@"; }
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod "/modules/$module"; done
+/usr/bin/python3 -I -S -B /look.py
+/bin/busybox reboot -f
+"""
+
+
+@pytest.mark.microvm
+def test_the_guest_for_firecracker_boots_and_listens_at_its_vsock(tmp_path: Path, cache: Path) -> None:
+    """In QEMU, which boots an unpacked kernel by the same protocol. It has no vsock device, but the modules
+    and the agent's listeners are there without."""
+    image = guest_image.prepare_for_firecracker(cache / "guests")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/init2").write_text(_INIT)
+    (tmp_path / "tree/look.py").write_text(_LOOK)
+    initramfs = tmp_path / "initramfs"
+    with initramfs.open("wb") as file:
+        file.write(image.initramfs.read_bytes())
+        cpio.write(tmp_path / "tree", file)  # a later archive's files take the place of an earlier one's
+    line = next(r.body["boot_args"] for r in firecracker.boot(Size(1, 512)) if r.path == "/boot-source")
+    command = [
+        guest_image.QEMU, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-m", "512M",
+        "-machine", "microvm,rtc=off", "-cpu", "Westmere,+rdrand,+fsgsbase", "-accel", "tcg",
+        "-serial", "stdio",
+        "-kernel", str(image.kernel), "-initrd", str(initramfs),
+        "-append", f"{line} tsc_early_khz={clock.tsc_khz()} tsc=reliable no_timer_check",
+    ]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, timeout=200).stdout
+    assert "listens [1, 2]" in said, said[-3000:]
