@@ -3,6 +3,9 @@
 GET /            "hello from $NAME"          GET /echo    the request as it arrived
 GET /slow?N      answers after N seconds     GET /status?N  answers with that status
 GET /socket      a WebSocket that echoes     POST /count  counts, and answers how often it was called
+GET /peer        who asks, by its address
+
+A datagram at the same port is answered with "$NAME" and its sender's address.
 """
 
 import asyncio
@@ -39,6 +42,8 @@ class WebTarget:
             await websocket(reader, writer, headers["sec-websocket-key"])
             return False
         status, answer = await self._respond(lines[0], head, body)
+        if lines[0].startswith("GET /peer "):
+            answer = str(writer.get_extra_info("peername")[0]).encode()
         if not status:
             return False
         rest = f"Server: web-target\r\nContent-Length: {len(answer)}\r\nX-Name: {self.name}\r\n\r\n"
@@ -79,9 +84,22 @@ async def websocket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
             return
 
 
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._transport.sendto(f"{self._name} {addr[0]}\n".encode(), addr)
+
+
 async def main() -> None:
     target = WebTarget(os.environ.get("NAME") or socket.gethostname())
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 80
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(lambda: Datagrams(target.name), ("0.0.0.0", port))
     async with await asyncio.start_server(target.serve, "0.0.0.0", port, backlog=1024) as server:
         await server.serve_forever()
 

@@ -7,9 +7,11 @@ sees to the targets' health, drain.py to those that leave.
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from neargate.kit.clock import Clock
+from neargate.kit.instance import instance_of
 from neargate.kit.settings import Settings
 from neargate.model.balancing import View
 from neargate.node.balancer import leftovers
@@ -17,7 +19,9 @@ from neargate.node.balancer.base import BalancerCell, CellError
 from neargate.node.balancer.checker import AssumedHealthy, Checker
 from neargate.node.balancer.connections import busy
 from neargate.node.balancer.drain import Drain
+from neargate.node.network import conntrack
 from neargate.node.network.firewall import FirewallError
+from neargate.node.network.reach import may_be_checked
 
 if TYPE_CHECKING:
     from neargate.node.balancer.plane import Plane
@@ -52,8 +56,10 @@ class Balancing:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _follow(self) -> NoReturn:
-        checker, ready = Checker(self._cell, self._clock), asyncio.Event()
-        drain = Drain(self._cell, self._clock, busy)
+        instance = instance_of(self._settings.data_dir)
+        checker = Checker(self._cell, self._clock, partial(may_be_checked, instance))
+        ready = asyncio.Event()
+        drain = Drain(self._cell, self._clock, busy, conntrack.busy)
         async with AsyncExitStack() as self._held:
             self._plane = None
             async with asyncio.TaskGroup() as group:

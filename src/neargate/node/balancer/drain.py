@@ -11,6 +11,7 @@ from typing import NoReturn
 from neargate.kit.clock import Clock
 from neargate.model.balancer import Target
 from neargate.model.balancing import View
+from neargate.model.spread import keeps_client
 from neargate.model.target_health import drained_at
 from neargate.node.balancer.base import BalancerCell, CellError
 
@@ -28,15 +29,21 @@ class _Draining:
     end: float
     countable: bool
     """Its traffic is connections, so that the last one's end can be seen."""
+    led: bool
+    """By the kernel, past Envoy."""
     quiet: int = 0
 
 
 class Drain:
-    def __init__(self, cell: BalancerCell, clock: Clock, busy: Busy | None = None) -> None:
-        """busy -- those of some addresses that have connections; None: only the delay counts."""
+    def __init__(
+        self, cell: BalancerCell, clock: Clock, busy: Busy | None = None, led: Busy | None = None
+    ) -> None:
+        """busy -- those of some addresses that have connections; None: only the delay counts.
+        led -- the same for those whose connections the kernel leads."""
         self._cell = cell
         self._clock = clock
         self._busy = busy
+        self._led = led
         self._draining: dict[str, _Draining] = {}
         self._news = asyncio.Event()
 
@@ -48,9 +55,9 @@ class Drain:
                 group = view.groups.get(target.group_arn)
                 end = drained_at(target, group) if group else 0.0
                 countable = group is not None and "UDP" not in group.protocol
-                self._draining[id] = _Draining(
-                    target, end, countable, before[id].quiet if id in before else 0
-                )
+                led = group is not None and keeps_client(group)
+                quiet = before[id].quiet if id in before else 0
+                self._draining[id] = _Draining(target, end, countable, led, quiet)
         self._news.set()
 
     async def run(self) -> NoReturn:
@@ -73,6 +80,9 @@ class Drain:
         if self._busy is not None and counted:
             places = {(it.target.address, it.target.port) for it in counted.values()}
             busy = await asyncio.to_thread(self._busy, places)
+            led = {(it.target.address, it.target.port) for it in counted.values() if it.led}
+            if self._led is not None and led:
+                busy = busy | await asyncio.to_thread(self._led, led)
             for it in counted.values():
                 it.quiet = 0 if (it.target.address, it.target.port) in busy else it.quiet + 1
         return [id for id, it in self._draining.items() if it.end <= now or it.quiet >= _QUIET_LOOKS]

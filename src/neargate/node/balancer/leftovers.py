@@ -9,7 +9,7 @@ from neargate.kit.instance import instance_of
 from neargate.kit.settings import Settings
 from neargate.node.balancer.envoy import Envoy, directory_of
 from neargate.node.network import balancers as addresses
-from neargate.node.network import firewall
+from neargate.node.network import firewall, spread
 
 
 def any_of(settings: Settings) -> bool:
@@ -21,3 +21,4 @@ async def remove(settings: Settings) -> None:
     await Envoy(settings).stop()
     await asyncio.to_thread(addresses.own, settings.vpc_cidr, ())
     await firewall.close_balancers(instance_of(settings.data_dir))
+    await spread.remove(instance_of(settings.data_dir))

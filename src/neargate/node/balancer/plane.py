@@ -19,6 +19,7 @@ from neargate.node.balancer.ads import Ads, served
 from neargate.node.balancer.base import BalancerCell
 from neargate.node.balancer.counters import Counters
 from neargate.node.balancer.envoy import Envoy
+from neargate.node.balancer.kernel import Kernel
 from neargate.node.balancer.openings import Openings
 from neargate.node.balancer.publication import Publication
 from neargate.node.balancer.waking import Waking
@@ -52,6 +53,7 @@ class Plane:
         self._counters = counters
         self._access_logs = access_logs
         self._translator = translator
+        self._kernel = Kernel(self._instance, self._vpc_cidr)
         self._addresses: set[str] | None = None
         self._ports: list[tuple[str, str, int]] | None = None
 
@@ -67,6 +69,7 @@ class Plane:
             await firewall.open_balancers(self._instance, ports)
             self._ports = ports
         number = self._publication.publish(self._translator.resources(view, self._clock.now()))
+        await self._kernel.take(view)
         self._view = view
         self._waking.take(view, number)
         self._openings.take(view, number)

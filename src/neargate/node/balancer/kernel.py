@@ -1,0 +1,53 @@
+"""Has the kernel lead what preserves its client's address (model/spread.py), and ends flows to targets that
+are gone. Called by plane.py with each view.
+
+Where the kernel cannot, Envoy carries: it listens at the same ports in any case.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from neargate.model.balancing import View
+from neargate.model.spread import Spread, spreads
+from neargate.node.network import conntrack
+from neargate.node.network import spread as table
+from neargate.node.network.firewall import FirewallError
+
+log = logging.getLogger(__name__)
+
+
+class Kernel:
+    def __init__(self, instance: str, vpc_cidr: str) -> None:
+        self._instance = instance
+        self._vpc_cidr = vpc_cidr
+        self._led: list[Spread] | None = None
+
+    async def take(self, view: View) -> None:
+        wanted = spreads(view, self._vpc_cidr)
+        if wanted == self._led:
+            return
+        before, self._led = self._led or (), wanted
+        try:
+            await table.lead(self._instance, wanted)
+            if wanted or before:
+                await asyncio.to_thread(_sweep, wanted, before)
+        except (FirewallError, OSError) as error:
+            log.error("clients' addresses are not preserved: %s", error)
+            await table.remove(self._instance)
+
+
+def _sweep(wanted: Sequence[Spread], before: Sequence[Spread]) -> None:
+    """Forget flows that were led where nothing leads any more, or to a target that is gone."""
+    ours = {address for spread in (*wanted, *before) for address in spread.addresses}
+    kept = {
+        (spread.transport, (address, spread.port), target)
+        for spread in wanted
+        for address in spread.addresses
+        for target in spread.kept
+    }
+    conntrack.forget(
+        flow
+        for flow in conntrack.led()
+        if flow.asked[0] in ours and (flow.transport, flow.asked, flow.target) not in kept
+    )
