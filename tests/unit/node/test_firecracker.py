@@ -24,7 +24,7 @@ from neargate.node.drivers.microvm.driver import MicrovmDriver
 from neargate.node.drivers.microvm.vmm import firecracker
 from neargate.node.drivers.microvm.vmm.api import Api, ApiError
 from neargate.node.drivers.microvm.vmm.machine import REHEARSAL_SLOT, Size
-from neargate.node.guest import frames
+from neargate.node.guest import disks, frames
 from neargate.node.guest import port as ports
 from tests.support.firecracker_api import fault
 from tests.support.firecracker_standin import install
@@ -265,6 +265,34 @@ def test_without_a_vsock_the_port_is_a_serial_one(tmp_path: Path, monkeypatch: p
     assert ports.agent_port() == "a vsock"
     monkeypatch.setattr(ports, "_VSOCK", str(tmp_path / "none"))
     assert ports.agent_port() == "serial"
+
+
+# -- the guest's disks -----------------------------------------------------------------------------------
+
+
+class _Kept(disks.KeptDisks):
+    def __init__(self) -> None:
+        self._paths = ["/dev/vda", "/dev/vdb"]
+
+
+def test_an_exchanged_disk_is_waited_for_and_nothing_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its driver stays, as Firecracker resets no device."""
+    sizes, forgotten = iter(["100", "100", "100", "250"]), list[str]()
+    monkeypatch.setattr(disks, "_size", lambda path: next(sizes) if path == "/dev/vdb" else "7")
+    monkeypatch.setattr(disks, "_forget", forgotten.append)
+    kept = _Kept()
+    kept.release(1)
+    kept.probe(1)
+    assert list(sizes) == [] and forgotten == ["/dev/vdb"] and kept.device(1) == "/dev/vdb"
+
+
+def test_a_disk_that_does_not_come_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disks, "_size", lambda path: "100")
+    monkeypatch.setattr(disks, "_PATIENCE", 0.01)
+    kept = _Kept()
+    kept.release(0)
+    with pytest.raises(OSError, match=r"does not appear: '/dev/vda'"):
+        kept.probe(0)
 
 
 # -- the kernel ------------------------------------------------------------------------------------------

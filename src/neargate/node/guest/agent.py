@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from neargate.node.guest import devices, identity, shares
-from neargate.node.guest.disks import Disks
+from neargate.node.guest.disks import Disks, KeptDisks
 from neargate.node.guest.loaded import ID, Loaded
-from neargate.node.guest.port import Output, Port, agent_port
+from neargate.node.guest.port import Output, Port, VsockPort, agent_port
 from neargate.node.shim import birth, files, kernel
 from neargate.node.shim.container import Container
 from neargate.node.shim.main import Shim
@@ -250,7 +250,8 @@ def main() -> None:
     os.umask(0o022)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     kernel.become_subreaper()
-    guest = Guest(agent_port(), Disks())
+    port = agent_port()
+    guest = Guest(port, KeptDisks() if isinstance(port, VsockPort) else Disks())
     guest.prepare()
     gc.collect()
     gc.freeze()

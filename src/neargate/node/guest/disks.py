@@ -6,13 +6,16 @@ image's disk looks as large as the slot was in the template, and what was read o
 Slots are numbered by their devices' addresses, which the supervisor gives in that order.
 """
 
+import errno
 import fcntl
 import os
+import time
 
 from neargate.node.shim import files
 
 _DEVICES, _DRIVER = "/sys/bus/virtio/devices", "/sys/bus/virtio/drivers/virtio_blk"
 _BLKFLSBUF = 0x1261
+_PATIENCE = 10.0
 
 
 class Disks:
@@ -27,9 +30,7 @@ class Disks:
         self._slots = [name for _address, name in sorted(found)]
         self._paths = [_block(name) for name in self._slots]
         for path in self._paths:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.ioctl(fd, _BLKFLSBUF)
-            os.close(fd)
+            _forget(path)
 
     def device(self, slot: int) -> str:
         """Path of the slot's block device. Raise IndexError."""
@@ -43,6 +44,33 @@ class Disks:
         """Take notice of the disk that is there now. Raise OSError."""
         files.write(f"{_DRIVER}/bind", self._slots[slot])
         self._paths[slot] = _block(self._slots[slot])
+
+
+class KeptDisks(Disks):
+    """Where a device cannot be reset (Firecracker before 1.17), it keeps its driver, which is told in its own
+    time of how large the other disk is. The supervisor exchanges a disk only for one of another size."""
+
+    def release(self, slot: int) -> None:
+        self._size = _size(self._paths[slot])
+
+    def probe(self, slot: int) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while _size(self._paths[slot]) == self._size:
+            if time.monotonic() > deadline:
+                raise OSError(errno.ETIMEDOUT, "the other disk does not appear", self._paths[slot])
+            time.sleep(0.001)
+        _forget(self._paths[slot])
+
+
+def _forget(path: str) -> None:
+    """What was read of a disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.ioctl(fd, _BLKFLSBUF)
+    os.close(fd)
+
+
+def _size(path: str) -> str:
+    return files.read(f"/sys/block/{os.path.basename(path)}/size")
 
 
 def _block(device: str) -> str:

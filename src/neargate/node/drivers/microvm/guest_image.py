@@ -113,7 +113,7 @@ def prepare_for_firecracker(cache: Path) -> GuestImage:
             raise DriverUnavailable(f"microvm tier: {kernel}: {error}") from None
         _guest(guest, order, scratch, new)
 
-    key = _hash([kernel, *guest.values()], ["firecracker", *guest])
+    key = _hash([kernel, Path(elf.__file__), *guest.values()], ["firecracker", *guest])
     return _kept(cache, key, make)
 
 

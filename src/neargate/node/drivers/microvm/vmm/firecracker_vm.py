@@ -230,7 +230,9 @@ def boot(template: dict[str, Any], fd: int) -> FirecrackerVm:
 def _give_up(vm: FirecrackerVm) -> None:
     vm.kill()
     vm.remove()
-    os.close(vm.scratch)
+    for fd in (vm.scratch, vm.output):
+        if fd >= 0:
+            os.close(fd)
 
 
 def _line(connection: socket.socket) -> bytes:
