@@ -20,6 +20,8 @@ from neargate.node.shim import kernel
 
 _READ = 1 << 18
 _LONGEST = fuse.MAX_WRITE + 8192
+_FILES = 1 << 17
+"""That a guest may have open: this machine's table of open files is everybody's."""
 _LOCK_SECONDS = 0.02
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWIPC, _CLONE_NEWUTS = 0x08000000, 0x04000000
@@ -71,6 +73,7 @@ def _confine(kept: list[int]) -> None:
     kernel.umount("/old")
     os.chdir("/")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if most == resource.RLIM_INFINITY else min(most, _FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.setgroups([])

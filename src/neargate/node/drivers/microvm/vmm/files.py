@@ -10,6 +10,7 @@ import stat
 import struct
 import time
 from collections.abc import Callable
+from itertools import islice
 
 from neargate.node.drivers.microvm.vmm import fuse, tree
 from neargate.node.drivers.microvm.vmm.locks import Locks
@@ -17,6 +18,8 @@ from neargate.node.drivers.microvm.vmm.locks import Locks
 _OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_DIRECTORY
 _MADE_ANYWHERE = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
 _MODE = 0o7777
+_LISTED = 1 << 20
+"""Entries of directories that are being read, of all together: a guest may begin many and end none."""
 _Operation = Callable[["Volume", int, int, int, bytes], bytes]
 Request = tuple[int, int, int, int, int, bytes]
 """opcode, number, node, uid, gid, payload."""
@@ -50,7 +53,7 @@ class Volume:
             return fuse.answer(number, operation(self, node, uid, gid, payload))
         except OSError as error:
             return fuse.refusal(number, error.errno or errno.EIO)
-        except (ValueError, IndexError, OverflowError, struct.error):
+        except (ValueError, LookupError, OverflowError, struct.error):
             return fuse.refusal(number, errno.EINVAL)
         finally:
             if self._user:
@@ -281,13 +284,19 @@ class Volume:
     def readdir(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(payload)
         if offset == 0 or handle not in self._listings:
-            self._listings[handle] = _list(self.handle(handle))
+            self._listings.pop(handle, None)
+            found = _list(self.handle(handle))
+            while self._listings and len(found) + sum(map(len, self._listings.values())) > _LISTED:
+                del self._listings[next(iter(self._listings))]  # is read anew, should anybody go on with it
+            self._listings[handle] = found
         return fuse.listing(self._listings[handle], offset, min(size, fuse.MAX_WRITE))
 
 
 def _list(fd: int) -> list[tuple[bytes, int, int]]:
     with os.scandir(fd) as found:
-        entries = [(os.fsencode(e.name), e.inode(), _mode(e)) for e in found]
+        entries = [(os.fsencode(e.name), e.inode(), _mode(e)) for e in islice(found, _LISTED + 1)]
+    if len(entries) > _LISTED:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     here = os.fstat(fd).st_ino
     return [(b".", here, stat.S_IFDIR), (b"..", here, stat.S_IFDIR), *entries]
 

@@ -14,6 +14,8 @@ from neargate.node.drivers.microvm.vmm import fuse
 
 _KEPT_OPEN = 2048
 """Descriptors of files that can be found again by their handles."""
+_MOST = 1 << 20
+"""Files that a guest may know at a time; its kernel forgets those that it has no memory for."""
 _AT_EMPTY_PATH, _AT_SYMLINK_NOFOLLOW, _AT_FDCWD = 0x1000, 0x100, -100
 _HANDLE_ROOM = 128
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,7 +29,7 @@ class _Handle(ctypes.Structure):
 class _Node:
     key: tuple[int, int]
     lookups: int
-    handle: _Handle | None
+    handle: bytes | None
     """None where its file system has none: then its descriptor stays open."""
 
 
@@ -72,9 +74,11 @@ class Tree:
         key = (found.st_dev, found.st_ino)
         number = self._numbers.get(key)
         if number is not None:
-            os.close(fd)
-            self._nodes[number].lookups += 1
+            self._found_again(number, fd)
             return number, found
+        if len(self._nodes) >= _MOST:
+            os.close(fd)
+            raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
         self._next += 1
         number = self._numbers[key] = self._next
         self._nodes[number] = node = _Node(key, 1, _handle_of(fd))
@@ -83,6 +87,15 @@ class Tree:
         else:
             self._keep(number, fd)
         return number, found
+
+    def _found_again(self, number: int, fd: int) -> None:
+        node = self._nodes[number]
+        node.lookups += 1
+        if number in self._open or number in self._pinned:
+            os.close(fd)
+        else:  # another file may have got the inode of one that is gone
+            node.handle = _handle_of(fd) or node.handle
+            self._keep(number, fd)
 
     def forget(self, number: int, lookups: int) -> None:
         node = self._nodes.get(number)
@@ -103,14 +116,15 @@ class Tree:
         return fd
 
 
-def _handle_of(fd: int) -> _Handle | None:
+def _handle_of(fd: int) -> bytes | None:
+    """struct file_handle, no longer than it is."""
     handle, mount = _Handle(size=_HANDLE_ROOM), ctypes.c_int()
     arguments = (fd, b"", ctypes.byref(handle), ctypes.byref(mount), _AT_EMPTY_PATH)
-    return None if _libc.name_to_handle_at(*arguments) else handle
+    return None if _libc.name_to_handle_at(*arguments) else bytes(handle)[: 8 + handle.size]
 
 
-def _open_handle(root: int, handle: _Handle) -> int:
-    return _checked(_libc.open_by_handle_at(root, ctypes.byref(handle), os.O_PATH | os.O_CLOEXEC))
+def _open_handle(root: int, handle: bytes) -> int:
+    return _checked(_libc.open_by_handle_at(root, handle, os.O_PATH | os.O_CLOEXEC))
 
 
 def _checked(result: int) -> int:
