@@ -15,6 +15,8 @@ from neargate.model.target_health import SUCCESS, Outcome
 
 _AGENT = "ELB-HealthChecker/2.0"
 _LINE = 8192
+_GOODBYE_SECONDS = 1.0
+"""A target that does not end TLS as it should is not waited for any longer."""
 FAILED = Outcome("Target.FailedHealthChecks")
 _TIMEOUT = Outcome("Target.Timeout")
 
@@ -43,7 +45,7 @@ async def probe(target: Target, group: TargetGroup) -> Outcome:
             return await _http(target.address, port, check)
     except TimeoutError:
         return _TIMEOUT
-    except (OSError, ValueError, httpx.HTTPError):
+    except Exception:  # whatever hostile bytes bring a client to: it ends the checks of no other target
         return FAILED
 
 
@@ -55,7 +57,9 @@ async def _tcp(address: str, port: int) -> Outcome:
 
 async def _http(address: str, port: int, check: HealthCheck) -> Outcome:
     secure = _TLS if check.protocol == "HTTPS" else None
-    reader, writer = await asyncio.open_connection(address, port, ssl=secure, limit=_LINE)
+    goodbye = _GOODBYE_SECONDS if secure else None
+    opening = asyncio.open_connection(address, port, ssl=secure, ssl_shutdown_timeout=goodbye, limit=_LINE)
+    reader, writer = await opening
     try:
         usual = 443 if secure else 80
         host = address if port == usual else f"{address}:{port}"
@@ -78,7 +82,9 @@ def _judged(check: HealthCheck, code: int) -> Outcome:
 
 async def _http2(address: str, port: int, check: HealthCheck) -> Outcome:
     scheme = check.protocol.lower()
-    async with httpx.AsyncClient(http1=False, http2=True, verify=_TLS, timeout=check.timeout) as client:
+    # No proxy that this machine's environment names is between a balancer and its targets.
+    opening = httpx.AsyncClient(http1=False, http2=True, verify=_TLS, timeout=check.timeout, trust_env=False)
+    async with opening as client:
         headers = {"User-Agent": _AGENT}
         async with client.stream(
             "GET", f"{scheme}://{address}:{port}{check.path}", headers=headers
@@ -93,7 +99,11 @@ async def _grpc(address: str, port: int, check: HealthCheck) -> Outcome:
 
     secure = grpc.ssl_channel_credentials() if check.protocol == "HTTPS" else None
     where = f"{address}:{port}"
-    opened = grpc.aio.secure_channel(where, secure) if secure else grpc.aio.insecure_channel(where)
+    options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", _LINE)]
+    if secure:
+        opened = grpc.aio.secure_channel(where, secure, options=options)
+    else:
+        opened = grpc.aio.insecure_channel(where, options=options)
     async with opened as channel:
         try:
             await channel.unary_unary(check.path)(b"", metadata=(("user-agent", _AGENT),))
