@@ -108,7 +108,8 @@ class Guest(Shim):
         container = self.containers["rehearsal"]
         while container.starting or container.state["running"]:
             for fd, _events in self._epoll.poll(1, 64):
-                self._handlers[fd](fd)
+                if handler := self._handlers.get(fd):  # else it was closed meanwhile, at the container's end
+                    handler(fd)
         if causes != [None]:
             sys.stderr.write(f"rehearsal: {causes}\n")
         kernel.umount(message["start"]["lower"])
