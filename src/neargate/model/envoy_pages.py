@@ -13,7 +13,8 @@ _REASONS = {
     503: "Service Temporarily Unavailable",
     504: "Gateway Time-out",
 }
-# Envoy's response flags -> code: a target that could not be reached, or broke off, is AWS's 502.
+# Envoy's response flags -> code: a target that could not be reached, or broke off, is AWS's 502; one that
+# did not let itself be connected to in time is a 504.
 _FLAGS = {
     502: ("UF", "UC", "UR", "LR", "UPE"),
     504: ("UT", "SI", "UMSDR"),
@@ -38,7 +39,8 @@ def unavailable() -> dict[str, Any]:
 
 def local_replies() -> dict[str, Any]:
     """A LocalReplyConfig: pages for errors of Envoy's own, and the server's name on all that it answers."""
-    mappers = [
+    mappers = [_mapper(_LATE, 504)]
+    mappers += [
         _mapper({"response_flag_filter": {"flags": flags}}, status) for status, flags in _FLAGS.items()
     ]
     mappers += [_mapper(_failed_with(status), status) for status in _CLIENTS]
@@ -48,6 +50,15 @@ def local_replies() -> dict[str, Any]:
     return {"mappers": mappers}
 
 
+_LATE = {
+    "extension_filter": {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            "expression": "response.code_details.contains('connection_timeout')",
+        },
+    }
+}
 _NAME = {"header": {"key": "server", "value": SERVER}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 

@@ -10,6 +10,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -30,7 +31,7 @@ from google.protobuf import any_pb2, json_format
 from neargate.model import envoy
 
 INSIDE = (
-    cookie_pb2, ext_authz_pb2, file_pb2, header_mutation_pb2, http_connection_manager_pb2,
+    cel_pb2, cookie_pb2, ext_authz_pb2, file_pb2, header_mutation_pb2, http_connection_manager_pb2,
     http_protocol_options_pb2, lua_pb2, previous_hosts_pb2, raw_buffer_pb2, router_pb2,
     stateful_session_pb2, tcp_proxy_pb2, tls_pb2, udp_proxy_pb2, udp_route_pb2, upstream_proxy_protocol_pb2,
 )  # fmt: skip
