@@ -3,7 +3,7 @@
 GET /            "hello from $NAME"          GET /echo    the request as it arrived
 GET /slow?N      answers after N seconds     GET /status?N  answers with that status
 GET /socket      a WebSocket that echoes     POST /count  counts, and answers how often it was called
-GET /peer        who asks, by its address
+GET /peer        who asks, by its address    GET /cookie?a=b  sets that cookie
 
 A datagram at the same port is answered with "$NAME" and its sender's address.
 """
@@ -46,7 +46,9 @@ class WebTarget:
             answer = str(writer.get_extra_info("peername")[0]).encode()
         if not status:
             return False
-        rest = f"Server: web-target\r\nContent-Length: {len(answer)}\r\nX-Name: {self.name}\r\n\r\n"
+        _, is_cookie, cookie = lines[0].split(" ")[1].partition("/cookie?")
+        rest = f"Set-Cookie: {cookie}\r\n" if is_cookie else ""
+        rest += f"Server: web-target\r\nContent-Length: {len(answer)}\r\nX-Name: {self.name}\r\n\r\n"
         writer.write(f"HTTP/1.1 {status} Said\r\n{rest}".encode() + answer)
         return headers.get("connection", "").lower() != "close"
 

@@ -6,13 +6,13 @@ would drain every connection.
 
 from typing import Any
 
-from neargate.model import access_logs, envoy_pages, envoy_tls
+from neargate.model import access_logs, envoy_pages, envoy_stickiness, envoy_tls
 from neargate.model.balancer import Listener, LoadBalancer
 from neargate.model.balancing import enabled, number, path_of
 from neargate.model.envoy_clusters import ADS, BUFFER, HTTP2, HTTP_PROTOCOLS, NODE_CLUSTER, name
 from neargate.model.envoy_conditions import SOURCE_HEADER
 from neargate.model.envoy_redirects import LUA
-from neargate.model.envoy_routes import STATEFUL, TRACE_HEADER, WAKING, weights
+from neargate.model.envoy_routes import TRACE_HEADER, WAKING, weights
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _KEPT_UDP_SECONDS = 120
@@ -105,7 +105,7 @@ def _http_filters() -> list[dict[str, Any]]:
     return [
         {"name": WAKING, "typed_config": waking, "disabled": True},
         {"name": LUA, "typed_config": lua, "disabled": True},
-        {"name": STATEFUL, "typed_config": stateful, "disabled": True},
+        *({"name": name, "typed_config": stateful, "disabled": True} for name in envoy_stickiness.FILTERS),
         {"name": "envoy.filters.http.router", "typed_config": router},
     ]
 

@@ -67,7 +67,7 @@ def _script(wanted: Mapping[str, str], status: int, listener: Listener) -> dict[
         "TO_PATH": wanted["Path"], "TO_QUERY": wanted["Query"], "STATUS": str(status),
         "PROTOCOL": listener.protocol.lower(), "PORT": str(listener.port),
     }  # fmt: skip
-    constants = "".join(f"local {name} = {_lua(value)}\n" for name, value in values.items())
+    constants = "".join(f"local {name} = {quoted(value)}\n" for name, value in values.items())
     typed = {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute",
         "source_code": {"inline_string": constants + _SCRIPT},
@@ -75,6 +75,6 @@ def _script(wanted: Mapping[str, str], status: int, listener: Listener) -> dict[
     return {"direct_response": {"status": 500}, "typed_per_filter_config": {LUA: typed}}
 
 
-def _lua(text: str) -> str:
+def quoted(text: str) -> str:
     """A Lua string literal of any text."""
     return '"' + "".join(f"\\{byte:03d}" for byte in text.encode()) + '"'

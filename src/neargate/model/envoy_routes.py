@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from neargate.model import envoy_pages
+from neargate.model import envoy_stickiness as stickiness
 from neargate.model.balancer import Listener, ListenerRule, LoadBalancer, TargetGroup
-from neargate.model.balancing import enabled, number, path_of
+from neargate.model.balancing import enabled, path_of
 from neargate.model.envoy_clusters import name
 from neargate.model.envoy_conditions import SOURCE_HEADER, match
 from neargate.model.envoy_headers import header as _header
@@ -20,9 +21,6 @@ _EXT = "type.googleapis.com/envoy.extensions."
 TRACE_HEADER = "x-neargate-trace"
 """A random UUID, of which a trace's id takes eight digits; the other sixteen are the microsecond."""
 _OWN_HEADERS = ("x-envoy-external-address", "x-envoy-internal", SOURCE_HEADER, TRACE_HEADER)
-_GROUP_COOKIE = "AWSALBTG"
-_COOKIES = {"lb_cookie": "AWSALB", "app_cookie": "AWSALBAPP-0"}
-STATEFUL = "envoy.filters.http.stateful_session"
 WAKING = "envoy.filters.http.ext_authz"
 WOKEN = "group"
 """By which name the node is told the group that a request waits for."""
@@ -144,32 +142,24 @@ def _forward(
     seconds = int(sticky.get("DurationSeconds", 3600))
     found = []
     for way, _ in used:
-        cookie = {"name": "cookie", "string_match": {"safe_regex": {"regex": _holds(way.cookie)}}}
-        own = {**matched, "headers": [*matched.get("headers", ()), cookie]}
-        back = {"response_headers_to_add": [_keep(way, seconds)]}
+        own = {**matched, "headers": [*matched.get("headers", ()), stickiness.led_back(way.cookie)]}
+        back = {"response_headers_to_add": stickiness.kept(way.cookie, seconds)}
         found += [{**route, **back} for route in _reading_or_not(own, _to_one(way))]
-    return found + _reading_or_not(matched, _to_many(used, [_keep(way, seconds) for way, _ in used]))
-
-
-def _holds(cookie: str) -> str:
-    return rf"(?:.*;\s*)?{cookie}(?:\s*;.*)?"
-
-
-def _keep(way: _Way, seconds: int) -> dict[str, Any]:
-    value = f"{way.cookie}; Max-Age={seconds}; Path=/"
-    return _header("set-cookie", value, "APPEND_IF_EXISTS_OR_ADD")
+    return found + _reading_or_not(
+        matched, _to_many(used, [stickiness.kept(way.cookie, seconds) for way, _ in used])
+    )
 
 
 def _to_one(way: _Way) -> dict[str, Any]:
     return {"route": {"cluster": way.cluster}, **way.filtered}
 
 
-def _to_many(used: Sequence[tuple[_Way, int]], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """kept -- a header that the answer is given, for each group."""
+def _to_many(used: Sequence[tuple[_Way, int]], kept: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+    """kept -- headers that the answer is given, for each group."""
     clusters = []
     for at, (way, weight) in enumerate(used):
         cluster = {"name": way.cluster, "weight": weight, **way.filtered}
-        clusters.append({**cluster, "response_headers_to_add": [kept[at]]} if kept else cluster)
+        clusters.append({**cluster, "response_headers_to_add": kept[at]} if kept else cluster)
     return {"route": {"weighted_clusters": {"clusters": clusters}}}
 
 
@@ -196,8 +186,8 @@ def _retry(on: str) -> dict[str, Any]:
 
 
 def _way(group: TargetGroup, sleeps: bool) -> _Way:
-    filters = {**_stickiness(group), **(_waits(group) if sleeps else {})}
-    cookie = f"{_GROUP_COOKIE}={group.arn.rpartition('/')[2]}"
+    filters = {**stickiness.of_targets(group), **(_waits(group) if sleeps else {})}
+    cookie = stickiness.group_cookie(group)
     return _Way(name(group.arn), cookie, {"typed_per_filter_config": filters} if filters else {})
 
 
@@ -205,18 +195,3 @@ def _waits(group: TargetGroup) -> dict[str, Any]:
     """The node is asked first, and answers when a target is there (node/balancer/waking.py)."""
     typed = {"@type": _EXT + "filters.http.ext_authz.v3.ExtAuthzPerRoute"}
     return {WAKING: {**typed, "check_settings": {"context_extensions": {WOKEN: group.arn}}}}
-
-
-def _stickiness(group: TargetGroup) -> dict[str, Any]:
-    """The cookie that leads back to the same target of a group."""
-    if not enabled(group.attributes, "stickiness.enabled"):
-        return {}
-    kind = group.attributes.get("stickiness.type", "lb_cookie")
-    if kind not in _COOKIES:
-        return {}
-    seconds = number(group.attributes, f"stickiness.{kind}.duration_seconds", 86400)
-    cookie = {"name": _COOKIES[kind], "ttl": f"{seconds:.0f}s", "path": "/"}
-    state = {"@type": _EXT + "http.stateful_session.cookie.v3.CookieBasedSessionState", "cookie": cookie}
-    session = {"session_state": {"name": "envoy.http.stateful_session.cookie", "typed_config": state}}
-    typed = {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSessionPerRoute"}
-    return {STATEFUL: {**typed, "stateful_session": session}}

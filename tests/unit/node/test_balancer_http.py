@@ -1,12 +1,15 @@
 """What an application load balancer does with requests: a real Envoy, told by the daemon's own code."""
 
+import contextlib
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from websockets.sync.client import connect
 
+from neargate.model import envoy_clusters
 from neargate.model.balancer import HealthCheck
 from neargate.node.balancer.probes import probe
 from tests.support.envoy_rig import Rig, forward, group, listener, rule, target
@@ -201,8 +204,11 @@ def test_a_client_stays_with_its_group(rig: Rig) -> None:
     targets = [target(ONE, rig.web("one")[1]), target(TWO, rig.web("two")[1])]
     rig.publish(rig.view([listener(forward((ONE, 1), (TWO, 1), sticky=60))], [ONE, TWO], targets))
     first = rig.get()
-    cookie = first.cookies[0].partition(";")[0]
+    cookie, cors = (cookie.partition(";")[0] for cookie in first.cookies)
     assert cookie.startswith("AWSALBTG=")
+    assert cors == cookie.replace("=", "CORS=")
+    assert first.cookies[1].endswith("; SameSite=None; Secure")
+    assert {rig.get("/", "-H", f"Cookie: {cors}").body for _ in range(8)} == {first.body}
     assert {rig.get("/", "-H", f"Cookie: a=b; {cookie}; c=d").body for _ in range(8)} == {first.body}
     rig.publish(rig.view([listener(forward((ONE, 0), (TWO, 1), sticky=60))], [ONE, TWO], targets))
     assert {rig.get("/", "-H", f"Cookie: {cookie}").body for _ in range(4)} == {"hello from two"}
@@ -216,10 +222,33 @@ def test_a_client_stays_with_its_target(rig: Rig) -> None:
     first = rig.get()
     cookie = first.cookies[0].partition(";")[0]
     assert cookie.startswith("AWSALB=")
+    cors = next(cookie for cookie in first.cookies if cookie.startswith("AWSALBCORS="))
+    assert "; SameSite=None; Secure" in cors
+    assert {rig.get("/", "-H", f"Cookie: {cors.partition(';')[0]}").body for _ in range(6)} == {first.body}
     assert {rig.get("/", "-H", f"Cookie: {cookie}").body for _ in range(6)} == {first.body}
     gone = int(first.body[-1])
     rig.publish(rig.view([listener(forward((sticky, 1)))], [sticky], targets[:gone] + targets[gone + 1 :]))
     assert rig.get("/", "-H", f"Cookie: {cookie}").status == 200
+
+
+def test_a_client_stays_once_the_application_has_set_its_cookie(rig: Rig) -> None:
+    attributes = {
+        "stickiness.enabled": "true",
+        "stickiness.type": "app_cookie",
+        "stickiness.app_cookie.cookie_name": "session",
+    }
+    sticky = group("application", attributes=attributes)
+    targets = [target(sticky, rig.web(f"target-{n}")[1]) for n in range(3)]
+    rig.publish(rig.view([listener(forward((sticky, 1)))], [sticky], targets))
+    assert rig.get().cookies == []
+    assert [cookie.partition(";")[0] for cookie in rig.get("/cookie?sessions=1").cookies] == ["sessions=1"]
+    told = {
+        name: value for name, _, value in (c.partition("=") for c in rig.get("/cookie?session=1").cookies)
+    }
+    assert told.keys() == {"session", "AWSALBAPP-0", "AWSALBAPPCORS-0"}
+    kept = f"Cookie: AWSALBAPP-0={told['AWSALBAPP-0'].partition(';')[0]}"
+    assert len({rig.get("/", "-H", kept).body for _ in range(6)}) == 1
+    assert len({rig.get().body for _ in range(12)}) == 3
 
 
 def test_a_dead_target_costs_no_request(rig: Rig) -> None:
@@ -246,6 +275,25 @@ def test_only_dead_targets_are_a_bad_gateway(rig: Rig) -> None:
     assert "502 Bad Gateway" in answer.body
 
 
+def test_a_target_that_takes_no_connection_in_time_is_a_gateway_timeout(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its backlog is full: the kernel drops what would be another connection."""
+    monkeypatch.setattr(envoy_clusters, "_CONNECT_SECONDS", 1)
+    with contextlib.ExitStack() as held:
+        full = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        slow = group("slow")
+        to = target(slow, full.getsockname()[1])
+        rig.publish(rig.view([listener(forward((slow, 1)))], [slow], [to]))
+        answer = rig.get()
+    assert answer.status == 504
+    assert "504 Gateway Time-out" in answer.body
+
+
 def test_a_silent_target_is_a_gateway_timeout(rig: Rig) -> None:
     attributes = {"idle_timeout.timeout_seconds": "1"}
     targets = [target(ONE, rig.web("it")[1])]
@@ -257,9 +305,9 @@ def test_a_silent_target_is_a_gateway_timeout(rig: Rig) -> None:
 
 def test_websockets(rig: Rig) -> None:
     rig.publish(rig.view([listener(forward((ONE, 1)))], [ONE], [target(ONE, rig.web("it")[1])]))
-    with connect(f"ws://{rig.address}/socket", proxy=None) as socket:
-        socket.send("hello")
-        assert socket.recv(timeout=10) == "hello"
+    with connect(f"ws://{rig.address}/socket", proxy=None) as client:
+        client.send("hello")
+        assert client.recv(timeout=10) == "hello"
         rig.publish(rig.view([listener(forward((ONE, 1)))], [ONE], []))  # it drains: what is open lives on
-        socket.send("still")
-        assert socket.recv(timeout=10) == "still"
+        client.send("still")
+        assert client.recv(timeout=10) == "still"
