@@ -13,7 +13,7 @@ from neargate.node.network import rtnetlink as nl
 
 _NETFILTER = 12
 _GET, _DELETE = 0x101, 0x102
-_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO = 1, 2, 3, 4
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _STATUS_MASK = 1, 2, 3, 4, 26
 _IP, _PROTO = 1, 2
 _SOURCE, _DESTINATION = 1, 2
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
@@ -40,9 +40,13 @@ class Flow:
 
 def led() -> list[Flow]:
     """All flows whose destination was changed. Raise OSError."""
+    # Kernels before 5.18 tell all flows nevertheless.
+    only = nl.attribute(_STATUS, struct.pack(">I", _LED)) + nl.attribute(
+        _STATUS_MASK, struct.pack(">I", _LED)
+    )
     netlink = nl.RtNetlink(_NETFILTER)
     try:
-        return list(_flows(netlink.dump(_GET, _HEAD)))
+        return list(_flows(netlink.dump(_GET, _HEAD + only)))
     finally:
         netlink.close()
 
