@@ -27,6 +27,8 @@ _MEMORY = 1 << 30
 _HEAP = 900 << 20
 _TRACKED = 14
 """Requests that hold so many bytes, as a power of two."""
+_ASKED = 8192
+"""Requests about which the node is asked at a time; for each group it bounds them itself (waking.py)."""
 _PIDS = 512
 _CPU_SHARES = 4096
 _LOG = 1 << 20
@@ -167,6 +169,9 @@ def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
                     "name": NODE_CLUSTER,
                     "type": "STATIC",
                     "connect_timeout": "2s",
+                    "circuit_breakers": {
+                        "thresholds": [{"max_requests": _ASKED, "max_pending_requests": _ASKED}]
+                    },
                     "load_assignment": {
                         "cluster_name": NODE_CLUSTER,
                         "endpoints": [{"lb_endpoints": [pipe]}],

@@ -6,6 +6,7 @@ control plane.
 """
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import grpc
@@ -23,6 +24,8 @@ from neargate.node.balancer.publication import Publication
 _SERVICE = "envoy.service.auth.v3.Authorization"
 _LONGEST_SECONDS = 30.0
 _ASK_AGAIN_SECONDS = 5.0
+MOST_WAITING = 512
+"""Requests for one group: who comes then is told at once that nobody is there."""
 
 
 class Waking:
@@ -34,6 +37,7 @@ class Waking:
         """Groups with somebody who answers, and the publication that says so to Envoy."""
         self._asked: dict[str, float] = {}
         self._news: set[asyncio.Event] = set()
+        self._waiting: Counter[str] = Counter()
 
     def take(self, view: View, number: int) -> None:
         """number -- of the publication with this view."""
@@ -53,11 +57,18 @@ class Waking:
 
     async def _check(self, request: Any, context: Any) -> Any:
         group = request.attributes.context_extensions[WOKEN]
+        if self._waiting[group] >= MOST_WAITING:
+            return _unavailable()
+        self._waiting[group] += 1
         try:
             async with asyncio.timeout(_LONGEST_SECONDS):
                 await self._answering(group)
         except TimeoutError:
             return _unavailable()
+        finally:
+            self._waiting[group] -= 1
+            if not self._waiting[group]:
+                del self._waiting[group]
         return external_auth_pb2.CheckResponse()
 
     async def _answering(self, group: str) -> None:
