@@ -27,6 +27,8 @@ class Deployment(Part, frozen=True, kw_only=True, omit_defaults=True):
     updated_at: float = 0.0
     rollout_state: str = "IN_PROGRESS"
     """IN_PROGRESS, COMPLETED, FAILED."""
+    restored: bool = False
+    """It was COMPLETED, and a rollback has made it the PRIMARY one again."""
     rollout_reason: str = ""
     failed_tasks: int = 0
     """Failures that count for the circuit breaker, since the last success where that resets it."""
@@ -36,6 +38,11 @@ class Deployment(Part, frozen=True, kw_only=True, omit_defaults=True):
     """When the last one ended that the next has to wait for."""
     start_after: float = 0.0
     """No task is started before."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it can be rolled back to; also where the last way back to it was cut short."""
+        return self.rollout_state == "COMPLETED" or (self.restored and self.rollout_state == "IN_PROGRESS")
 
 
 class Service(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -122,6 +122,25 @@ def test_a_broken_revision_is_rolled_back_and_nothing_is_lost(world: World, neve
     rests(world)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from(("ROLLING", "BLUE_GREEN", "CANARY")))
+def test_a_way_back_that_is_cut_short_by_another_broken_revision_is_gone_again(
+    seed: int, desired: int, strategy: str
+) -> None:
+    world = World(random.Random(seed), {"strategy": strategy, **BREAKER}, desired, True)
+    world.until(lambda: done(world), lambda made: None)
+    first = world.service.deployments[0].id
+    world.never_healthy = True
+    for _ in range(3):
+        world.deploy(broken=True)
+        world.until(lambda: world.process.status.startswith("ROLLBACK_"), lambda made: None)
+        assert world.process.status != "ROLLBACK_FAILED"
+    world.until(lambda: done(world), lambda made: None)
+    assert world.service.deployments[0].id == first
+    assert {t.group_arn for t in world.targets.values()} == {BLUE}
+    rests(world)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32),

@@ -68,7 +68,7 @@ def resolve(draft: Draft, deployment: Deployment) -> None:
 def base(draft: Draft) -> Deployment | None:
     """What served before the PRIMARY deployment: the last that was COMPLETED, or the newest there is."""
     older = draft.service.deployments[1:]
-    good = next((d for d in older if d.rollout_state == "COMPLETED"), None)
+    good = next((d for d in older if d.good), None)
     return good if good is not None else next(iter(older), None)
 
 
@@ -126,7 +126,7 @@ def end(draft: Draft, process: ServiceDeployment, reason: str, *, back: bool) ->
     said = reason.removeprefix(_BREAKER).removeprefix(_ALARM)
     draft.say(events.failed(draft.name, failed.id, said))
     draft.tell_deployment(failed, "SERVICE_DEPLOYMENT_FAILED", reason)
-    good = next((d for d in draft.service.deployments[1:] if d.rollout_state == "COMPLETED"), None)
+    good = next((d for d in draft.service.deployments[1:] if d.good), None)
     again = process.status == "ROLLBACK_IN_PROGRESS"
     if not back or good is None or again:
         draft.process(
@@ -162,6 +162,7 @@ def roll_back(draft: Draft, process: ServiceDeployment, good: Deployment, reason
         process_arn=process.arn,
         desired=draft.service.desired_count,
         rollout_state="IN_PROGRESS",
+        restored=True,
         rollout_reason=f"{prefix}rolling back to deploymentId {good.id}.",
         failed_tasks=0,
         failed_starts=0,

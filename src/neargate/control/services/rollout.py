@@ -90,7 +90,7 @@ def _forget(draft: Draft, seen: Sequence[Seen]) -> None:
     busy |= {start.order.started_by for start in draft.starts if start.order.started_by}
     kept, done = [primary], primary.rollout_state == "COMPLETED"
     for deployment in older:
-        last_good = not done and deployment.rollout_state == "COMPLETED"
+        last_good = not done and deployment.good
         done = done or last_good
         if deployment.id in busy or last_good:
             kept.append(deployment)
