@@ -46,6 +46,8 @@ class SqliteStore:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._head = 0
         self._waiters: set[asyncio.Future[None]] = set()
+        self._told: tuple[tuple[int, int, int], Feed] | None = None
+        """The newest answer of `changes`; the head is a part of what was asked."""
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"scan-{path.stem}")
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -115,6 +117,18 @@ class SqliteStore:
         return await asyncio.shield(job.future)
 
     async def changes(self, after: int, limit: int = 1000) -> Feed:
+        """All loops and long polls, woken by one change, ask the same: it is read once."""
+        if self._closed:
+            raise self._is_closed()
+        question = (after, limit, self._head)
+        if self._told is not None and self._told[0] == question:
+            return self._told[1]
+        feed = await self._changes(after, limit)
+        if feed.changes:  # else the next one may be there before the head has moved
+            self._told = question, feed
+        return feed
+
+    async def _changes(self, after: int, limit: int) -> Feed:
         def body(tx: Tx) -> Feed:
             # The snapshot may be ahead of the acknowledged head: nothing but its own rows is looked at.
             # Two questions: one for both would look through the whole feed, for each loop at each change.

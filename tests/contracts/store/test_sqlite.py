@@ -76,6 +76,18 @@ async def test_what_is_new_is_found_without_looking_through_the_feed(tmp_path: P
             assert len(steps) < 10, f"{len(steps) * 50} steps of SQLite's for a feed of {count}"
 
 
+async def test_a_change_that_many_wait_for_is_read_once(tmp_path: Path, statements: list[str]) -> None:
+    async with SqliteStore(tmp_path / "store.db") as store:
+        for n in range(3):
+            head = store.head()
+            await store.write(lambda tx, n=n: tx.put(SHIP, ship(f"{n}")))
+            statements.clear()
+            found = await asyncio.gather(*(store.changes(head) for _ in range(100)))
+            assert all([change.id for change in feed.changes] == [f"{n}"] for feed in found)
+            assert len([text for text in statements if "FROM change WHERE" in text]) == 1
+        assert [change.id for change in (await store.changes(0)).changes] == ["0", "1", "2"]
+
+
 async def test_a_commit_is_on_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
     """By SQLite's promise for these two settings; kill -9 (test_durability) cannot show a power failure."""
     async with SqliteStore(tmp_path / "store.db") as store:
