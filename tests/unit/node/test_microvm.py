@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neargate.model.sandbox import SandboxSpec
+from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.node import spool
 from neargate.node.drivers.microvm import cpio, verdict
 from neargate.node.drivers.microvm.templates import size_of, uid_of
@@ -156,6 +156,19 @@ def test_the_machine_of_a_task(cpu: int, memory: int, expected: tuple[int, int])
     size = size_of(spec)
     assert (size.cpus, size.memory) == expected
     assert size.memory >= memory + 96  # the task has all of its own
+
+
+@pytest.mark.parametrize(("images", "slots"), [(0, 3), (1, 3), (2, 3), (3, 10), (10, 10)])
+def test_a_task_of_few_images_gets_a_machine_of_few_disks(images: int, slots: int) -> None:
+    names = [f"i{number}" for number in range(images)] * 2
+    containers = tuple(
+        ContainerSpec(name=f"c{n}", image=name, runtime_id=f"c{n}-1") for n, name in enumerate(names)
+    )
+    spec = SandboxSpec(id="0" * 32, containers=containers, interface=None, cpu=256, memory=512 * MIB)
+    size = size_of(spec)
+    assert size.images == slots
+    command = machine.command(size, machine.Ends(10, 11, 12, 13, 14, 15), "tcg", None)
+    assert sum(word.startswith("virtio-blk-device") for word in command) == slots + 2
 
 
 def test_each_machine_has_a_user_of_its_own() -> None:

@@ -6,7 +6,7 @@ Called by driver.py and templates.py; vmm/ starts them.
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ class Monitor(Protocol):
     def accelerator(self) -> str:
         """kvm, or tcg: emulation in software."""
 
+    def size(self, wanted: Size) -> Size:
+        """The size of machine for a task that wants one."""
+
     def parts(self, size: Size) -> list[str]:
         """All that a template of that size depends on, beside guest image and host."""
 
@@ -45,6 +48,9 @@ class Qemu:
         self.accelerator = accelerator
         self.name = f"QEMU by {accelerator}"
         self._tsc = clock.tsc_khz()
+
+    def size(self, wanted: Size) -> Size:
+        return wanted
 
     def parts(self, size: Size) -> list[str]:
         line = machine.kernel_command_line(self._tsc, self.accelerator)
@@ -82,6 +88,9 @@ class Firecracker:
     def __init__(self, image: GuestImage, found: Programs) -> None:
         self.image = image
         self._programs = found
+
+    def size(self, wanted: Size) -> Size:
+        return replace(wanted, images=machine.IMAGE_SLOTS)  # an empty slot costs it next to nothing
 
     def parts(self, size: Size) -> list[str]:
         requests = [repr(request) for request in (*firecracker.boot(size), *firecracker.freeze())]

@@ -22,7 +22,7 @@ from neargate.node import ocispec, seccomp
 from neargate.node.drivers.base import DriverError
 from neargate.node.drivers.microvm.monitors import Monitor
 from neargate.node.drivers.microvm.sandbox import PLACE
-from neargate.node.drivers.microvm.vmm.machine import REHEARSAL_SLOT, Size
+from neargate.node.drivers.microvm.vmm.machine import IMAGE_SLOTS, Size
 from neargate.node.shimmed.disks import DEFAULT_BYTES
 from neargate.oci.manifest import ImageConfig
 
@@ -32,6 +32,8 @@ _GUEST_MIB, _STEP_MIB = 96, 256
 _BOOT_SECONDS = {"kvm": 8, "tcg": 300}
 """An emulated guest may be slow; on some machines one on KVM hangs."""
 _KEPT_SECONDS, _DRAFT_SECONDS = 30 * 86400, 3600
+_FEW_IMAGES = 3
+"""Slots for a task of two images or one: a container that starts anew may find its image renewed."""
 _UID = 3 << 30
 """First user id of machines: beyond those of the process tier's users."""
 
@@ -39,8 +41,13 @@ _UID = 3 << 30
 def size_of(spec: SandboxSpec) -> Size:
     """The machine for a task: its processors, and its memory with the guest's own on top, in steps, so that
     few templates serve many sizes. (The exact memory is the limit of the containers' group inside.)"""
+    few = len({container.image for container in spec.containers}) < _FEW_IMAGES
     wanted = -(-spec.memory // (1 << 20)) + _GUEST_MIB
-    return Size(cpus=max(1, -(-spec.cpu // 1024)), memory=-(-wanted // _STEP_MIB) * _STEP_MIB)
+    return Size(
+        cpus=max(1, -(-spec.cpu // 1024)),
+        memory=-(-wanted // _STEP_MIB) * _STEP_MIB,
+        images=_FEW_IMAGES if few else IMAGE_SLOTS,
+    )
 
 
 def uid_of(name: str) -> int:
@@ -67,6 +74,7 @@ class Templates:
 
     async def get(self, size: Size) -> dict[str, Any]:
         """What vmm/ must know of the template for machines of a size; made now if it is not there yet."""
+        size = self._monitor.size(size)
         key = self._key(size)
         directory = self._root / key
         if not (directory / "about.json").exists():
@@ -86,13 +94,14 @@ class Templates:
             "directory": str(directory.resolve()),
             "cpus": size.cpus,
             "memory": size.memory,
+            "images": size.images,
             "accelerator": self._monitor.accelerator,
             "kernel": str(self._image.kernel.resolve()),
             "initramfs": str(self._image.initramfs.resolve()),
             "boot_seconds": _BOOT_SECONDS[self._monitor.accelerator],
             "uid": uid_of(directory.name),
             "rehearsal_image": str(self._image.rehearsal.resolve()),
-            "rehearsal": self._rehearsal,
+            "rehearsal": self._rehearsal | {"start": self._rehearsal["start"] | {"slot": size.images + 1}},
             **self._monitor.about(),
         }
 
@@ -141,7 +150,7 @@ def _rehearsal() -> dict[str, Any]:
         "runtime_id": container.runtime_id,
         "config": config,
     }
-    start |= {"slot": REHEARSAL_SLOT, "user": "", "volumes": [], "image_volumes": [], "volumes_from": []}
+    start |= {"user": "", "volumes": [], "image_volumes": [], "volumes_from": []}
     start |= {"interactive": False, "log": {"max_buffer_bytes": 1 << 20, "blocking": False}}
     return {"setup": setup, "start": start}
 

@@ -20,6 +20,8 @@ class Size:
     cpus: int
     memory: int
     """MiB, of the whole machine."""
+    images: int = IMAGE_SLOTS
+    """How many disks of images it can have. Each costs a machine of QEMU's a quarter of a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def command(size: Size, ends: Ends, accelerator: str, boot: list[str] | None) ->
         "-device", "virtserialport,chardev=port,nr=1", "-device", "virtserialport,chardev=files,nr=2",
         "-netdev", f"tap,id=net,fd={ends.tap}",
         *_device("virtio-net-device,netdev=net,guest_announce=off", 1),
-        *_disks(ends.scratch),
+        *_disks(ends.scratch, size.images),
     ]  # fmt: skip
     return arguments + (boot if boot else ["-incoming", "defer"])
 
@@ -65,12 +67,12 @@ def _device(what: str, place: int) -> list[str]:
     return ["-device", f"{what},bus=virtio-mmio-bus.{_FIRST_BUS + place}"]
 
 
-def _disks(scratch: int) -> list[str]:
+def _disks(scratch: int, images: int) -> list[str]:
     file = "file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.discard=unmap"
     found = ["-add-fd", f"fd={scratch},set=0"]
     found += ["-blockdev", f"driver=raw,node-name={slot_node(0)},discard=unmap,{file}"]
     found += _device(f"virtio-blk-device,drive={slot_node(0)}", 2)
-    for slot in range(1, REHEARSAL_SLOT + 1):
+    for slot in range(1, images + 2):  # and the rehearsal's
         empty = f"file.driver=null-co,file.read-zeroes=on,file.size={_SLOT_BYTES}"
         found += ["-blockdev", f"driver=raw,node-name={slot_node(slot)},read-only=on,{empty}"]
         found += _device(f"virtio-blk-device,drive={slot_node(slot)}", 2 + slot)

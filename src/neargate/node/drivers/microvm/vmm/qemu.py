@@ -62,7 +62,7 @@ class QemuVm(Vm):
         tap.settle(self._tap, interface["names"], interface["address"], interface["gateway"])
 
     def rehearse(self, template: dict[str, Any], seconds: float, asker: int | None = None) -> None:
-        self.put(machine.REHEARSAL_SLOT, template["rehearsal_image"])
+        self.put(template["images"] + 1, template["rehearsal_image"])
         super().rehearse(template, seconds, asker)
 
     def freeze(self, directory: str) -> None:
@@ -144,7 +144,7 @@ def _launch(
         memory: 10, monitor_there.fileno(): 11, port_there.fileno(): 12, scratch_disk: 13, tap_fd: 14,
         asked_there.fileno(): 15,
     } | (extra or {})  # fmt: skip
-    size = machine.Size(template["cpus"], template["memory"])
+    size = machine.Size(template["cpus"], template["memory"], template["images"])
     argv = machine.command(size, ends, template["accelerator"], boot_arguments)
     try:
         kvm = template["accelerator"] == "kvm"

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import file_server, launch, machine, scratch, told
+from neargate.node.drivers.microvm.vmm import file_server, launch, scratch, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.terminals import Terminals
@@ -301,8 +301,9 @@ class Supervisor(Shim):
     def _begin(self, peer: Peer, request: dict[str, Any]) -> None:
         image = request["image"]
         slot = self._slots.get(image, len(self._slots) + 1)
-        if slot > machine.IMAGE_SLOTS:
-            return peer.send({"id": request["id"], "error": f"more than {machine.IMAGE_SLOTS} images"})
+        most = self.setup["template"]["images"]
+        if slot > most:
+            return peer.send({"id": request["id"], "error": f"more than {most} images"})
         if image not in self._slots:
             try:
                 self.vm.put(slot, image)
