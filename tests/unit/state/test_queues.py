@@ -146,6 +146,28 @@ async def test_messages_end_when_their_time_is_over(tmp_path: Path) -> None:
             assert await parts.store.read(lambda tx, k=kind: tx.all(k)) == []  # type: ignore[misc]
 
 
+async def test_very_many_that_are_over_are_removed_by_and_by(tmp_path: Path) -> None:
+    """A daemon that was away for days finds a whole queue over: no write is as long as that."""
+    made = queue(MessageRetentionPeriod="60")
+    async with house(tmp_path) as parts:
+
+        def fill(tx: Tx) -> None:
+            for n in range(500):
+                queues.send(tx, made, Outgoing(body="old"), f"{n}", NOW)
+            queues.send(tx, made, Outgoing(body="new"), "new", NOW + 70)
+
+        await parts.store.write(fill)
+        rounds: list[list[str]] = []
+        while not rounds or not rounds[-1]:
+            before = parts.store.head()
+            found = await parts.store.write(
+                lambda tx: queues.receive(tx, made, 10, 30.0, NOW + 80, lambda: "r")
+            )
+            rounds.append([message.body for message in found])
+            assert parts.store.head() - before <= 210
+        assert rounds == [[], [], ["new"]]
+
+
 async def test_a_message_is_known_again_for_five_minutes(tmp_path: Path) -> None:
     made = queue("q.fifo")
     async with house(tmp_path) as parts:
