@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from neargate.model.queue import attributes_digest
+from neargate.state import sqlite_tx
 from tests.support.door import Door
 
 
@@ -229,6 +230,28 @@ def test_a_new_queue_of_an_old_name_is_empty(sqs: Any) -> None:
     sqs.delete_queue(QueueUrl=url)
     assert sqs.create_queue(QueueName="q")["QueueUrl"] == url
     assert not receive(sqs, url)
+
+
+def test_long_looks_at_a_queue_are_not_made_on_the_loop(
+    sqs: Any, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a FIFO queue whose first group is held up, and for counts, all messages are looked at."""
+    seen: set[tuple[str, str]] = set()
+    decode = sqlite_tx._decode
+
+    def seeing(kind: Any, body: str) -> Any:
+        seen.add((kind.name, threading.current_thread().name))
+        return decode(kind, body)
+
+    monkeypatch.setattr(sqlite_tx, "_decode", seeing)
+    url = sqs.create_queue(QueueName="q.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    for n in "12":
+        sqs.send_message(QueueUrl=url, MessageBody=n, MessageGroupId="g", MessageDeduplicationId=n)
+    assert len(sqs.receive_message(QueueUrl=url)["Messages"]) == 1
+    assert "Messages" not in sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1)
+    assert attributes(sqs, url)["ApproximateNumberOfMessagesNotVisible"] == "1"
+    on = {thread for kind, thread in seen if kind == "queue-message"}
+    assert on and door._thread.name not in on
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,15 @@ async def receive_message(call: Call, params: Params) -> Result:
         return there, None if there else state.next_visible(tx, queue, now)
 
     found: list[Message] = []
+    # Of a FIFO queue all may have to be looked at: groups are held up by the first of theirs.
+    looking = call.store.scan if queue.fifo else call.store.read
     while True:
         head = call.store.head()
-        there, coming = await call.store.read(look)
+        there, coming = await looking(look)
         found = await call.store.write(body) if there else []
-        if found or call.now() >= until:
+        if found or (call.now() >= until and not there):
             break
-        if not there:  # else somebody else was faster
+        if not there:  # else somebody else was faster, or what was there is over
             await _something(call, queue, head, until if coming is None else min(until, coming))
     messages = [_shown(queue, message, params) for message in found]
     return {"Messages": messages} if messages else {}
