@@ -40,16 +40,23 @@ _RUNTIME = {
     "re2.max_program_size.warn_level": 10_000,
     "overload.global_downstream_max_connections": 1_000_000,
 }
+# A child looks whether the daemon's data directory is still there: without it nobody finds Envoy again.
 # The binary is opened before the user changes, who may have no way to where it lies.
-_START = """exec setpriv --reuid "$1" --regid "$1" --clear-groups --no-new-privs \\
+_START = """(
+  while sleep 10 && read -r _ _ _ parent _ </proc/$BASHPID/stat && [ "$parent" = $$ ]; do
+    [ -d "$2" ] || kill $$
+  done
+) </dev/null >/dev/null 2>&1 &
+exec setpriv --reuid "$1" --regid "$1" --clear-groups --no-new-privs \\
   --bounding-set -all,+net_bind_service --inh-caps -all,+net_bind_service \\
   --ambient-caps -all,+net_bind_service \\
-  /proc/self/fd/3 "${@:2}" 3<"$0"
+  /proc/self/fd/3 "${@:3}" 3<"$0"
 """
 
 
 class Envoy:
     def __init__(self, settings: Settings) -> None:
+        self._data_dir = settings.data_dir.absolute()
         self._instance = instance_of(settings.data_dir)
         self.uid = firewall.carrier(self._instance)
         self.directory = directory_of(settings)
@@ -63,8 +70,12 @@ class Envoy:
         self.companion = Companion("envoy", self.directory, version=self._version(), placed=self._placed)
 
     def _version(self) -> str:
-        """Of program and static configuration together: with another of them it must be begun anew."""
-        binary = program().stat()
+        """Of program and static configuration together: with another of them it must be begun anew. Empty
+        where the program is not installed any more: what still runs can be ended all the same."""
+        try:
+            binary = program().stat()
+        except OSError:
+            return ""
         words = f"{binary.st_size} {binary.st_mtime_ns} {self._bootstrap}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
@@ -81,7 +92,7 @@ class Envoy:
 
     def command(self) -> list[str]:
         return [
-            "/bin/bash", "-c", _START, str(program()), str(self.uid),
+            "/bin/bash", "-c", _START, str(program()), str(self.uid), str(self._data_dir),
             "-c", str(self.directory / "bootstrap.json"),
             "--service-node", f"neargate-{self._instance}", "--service-cluster", "neargate",
             "--concurrency", str(os.cpu_count() or 1), "--drain-time-s", str(_DRAIN_SECONDS),

