@@ -6,6 +6,7 @@ Called by services/cloudwatch.
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 from neargate.model.metric_values import Series
 
@@ -22,6 +23,7 @@ _VALUES: dict[str, Callable[[Sequence[float]], float]] = {
 
 def filled(label: str, series: Series) -> str:
     """A label's text with what it asks for; what is not known stays as it is written."""
+    of_points = cache(lambda name: _of_points(name, series))  # a label may ask for the same very often
 
     def part(match: re.Match[str]) -> str:
         if match[2] is not None:
@@ -30,7 +32,7 @@ def filled(label: str, series: Series) -> str:
             return series.label
         if match[1] == "DATAPOINT":
             return match[0]
-        return _of_points(match[1], series) or match[0]
+        return of_points(match[1]) or match[0]
 
     return _PART.sub(part, label)
 

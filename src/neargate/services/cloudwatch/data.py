@@ -40,16 +40,18 @@ async def get_metric_data(call: Call, params: Params) -> Result:
         raise refused(f"The parameter MaxDatapoints must be between 1 and {_MOST_POINTS}.")
     row, point = _position(params.get("NextToken"))
 
-    def body(tx: Tx) -> dict[str, list[Series]]:
-        return metric_queries.run(queries, StoredSource(tx, call.scope, start, end))
+    descending = params.get("ScanBy", "TimestampDescending") == "TimestampDescending"
+
+    def body(tx: Tx) -> Result:
+        """All of it on a thread: there may be half a million points to sort and to make labels of."""
+        found = metric_queries.run(queries, StoredSource(tx, call.scope, start, end))
+        return _page(_results(queries, found, descending), row, point, most)
 
     try:
         metric_queries.check(queries)
-        found = await call.metrics.scan(body)
+        return await call.metrics.scan(body)
     except MathError as problem:
         raise refused(str(problem)) from None
-    descending = params.get("ScanBy", "TimestampDescending") == "TimestampDescending"
-    return _page(_results(queries, found, descending), row, point, most)
 
 
 def _position(given: str | None) -> tuple[int, int]:
