@@ -10,7 +10,9 @@ from botocore.exceptions import ClientError
 
 from neargate.model.alarm import Alarm, alarm_arn
 from neargate.model.record import Scope
-from neargate.state.catalog_alarms import ALARM
+from neargate.services.cloudwatch import alarm_lists
+from neargate.state.catalog_alarms import ALARM, ALARM_HISTORY
+from neargate.state.sqlite_tx import SqliteTx
 from tests.api.test_cloudwatch_data import PROTOCOLS, client
 from tests.support.door import Door
 
@@ -139,6 +141,33 @@ def test_a_state_set_by_hand_is_in_the_history(cloudwatch: Any) -> None:
     ]
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     assert cloudwatch.describe_alarm_history(StartDate=later)["AlarmHistoryItems"] == []
+
+
+def test_a_long_history_is_looked_through_in_parts(
+    cloudwatch: Any, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(cloudwatch)
+    for state in ("OK", "ALARM", "OK", "ALARM"):
+        cloudwatch.set_alarm_state(AlarmName="high", StateValue=state, StateReason="drill")
+    parts: list[int] = []
+    find = SqliteTx.find
+
+    def finding(tx: Any, kind: Any, *args: Any, **more: Any) -> Any:
+        found = find(tx, kind, *args, **more)
+        if kind is ALARM_HISTORY:
+            parts.append(len(found))
+        return found
+
+    monkeypatch.setattr(SqliteTx, "find", finding)
+    monkeypatch.setattr(alarm_lists, "_AT_ONCE", 2)
+    for order in ("TimestampAscending", "TimestampDescending"):
+        pages = cloudwatch.get_paginator("describe_alarm_history").paginate(
+            AlarmName="high", ScanBy=order, PaginationConfig={"PageSize": 2}
+        )
+        lines = [it["HistorySummary"] for page in pages for it in page["AlarmHistoryItems"]]
+        assert lines[0 if order == "TimestampAscending" else -1] == 'Alarm "high" created'
+        assert len(lines) == 5
+    assert max(parts) == 2
 
 
 @pytest.mark.parametrize("data", ["{", r'"\ud800"', '{"a": NaN}'])

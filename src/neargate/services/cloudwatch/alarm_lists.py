@@ -1,6 +1,9 @@
 """Alarms as lists, of all or of a metric, and their history. Called by gateway/dispatch."""
 
+import heapq
 import json
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from neargate.model.alarm import COMPOSITE, METRIC, Alarm, AlarmHistory, alarm_arn
@@ -15,6 +18,8 @@ from neargate.state.store import Tx
 
 _PAGE = 50
 _HISTORY_PAGE = 100
+_AT_ONCE = 500
+"""Lines of history in memory."""
 
 
 async def describe_alarms(call: Call, params: Params) -> Result:
@@ -111,14 +116,26 @@ async def describe_alarm_history(call: Call, params: Params) -> Result:
     if name is not None:
         index, value = "alarm", alarm_arn(scope, text(name, "AlarmName"))
 
-    def body(tx: Tx) -> list[AlarmHistory]:
-        return [it for it in tx.find(ALARM_HISTORY, index, value) if _within(it, params, kinds)]
-
-    found = sorted(await call.store.scan(body), key=lambda it: it.id, reverse=not ascending)
-    rest = [it for it in found if after is None or (it.id > after if ascending else it.id < after)]
     most = params.get("MaxRecords") or _HISTORY_PAGE
-    answer: Result = {"AlarmHistoryItems": [_line(it) for it in rest[:most]]}
-    return {**answer, "NextToken": token(rest[most - 1].id)} if len(rest) > most else answer
+
+    def body(tx: Tx) -> list[AlarmHistory]:
+        """A page, and one more if there is: an alarm that turns all the time has a long history."""
+        lines = _lines(tx, index, value, after if ascending and after else "")
+        wanted = (it for it in lines if _within(it, params, kinds))
+        if ascending:
+            return list(islice(wanted, most + 1))
+        before = (it for it in wanted if after is None or it.id < after)
+        return heapq.nlargest(most + 1, before, key=lambda it: it.id)
+
+    found = await call.store.scan(body)
+    answer: Result = {"AlarmHistoryItems": [_line(it) for it in found[:most]]}
+    return {**answer, "NextToken": token(found[most - 1].id)} if len(found) > most else answer
+
+
+def _lines(tx: Tx, index: str, value: str, after: str) -> Iterator[AlarmHistory]:
+    while part := tx.find(ALARM_HISTORY, index, value, after=after, limit=_AT_ONCE):
+        yield from part
+        after = part[-1].id
 
 
 def _within(line: AlarmHistory, params: Params, kinds: frozenset[str]) -> bool:
