@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from neargate.model.balancing import View
-from neargate.model.spread import Spread, spreads
+from neargate.model.spread import Place, Spread, spreads
 from neargate.node.network import conntrack
 from neargate.node.network import spread as table
 from neargate.node.network.firewall import FirewallError
@@ -27,10 +27,10 @@ class Kernel:
         wanted = spreads(view, self._vpc_cidr)
         if wanted == self._led:
             return
-        before, self._led = self._led or (), wanted
+        new, before, self._led = self._led is None, self._led or (), wanted
         try:
             await table.lead(self._instance, wanted)
-            if wanted or before:
+            if (new and wanted) or _kept(before) - _kept(wanted):
                 await asyncio.to_thread(_sweep, wanted, before)
         except (FirewallError, OSError) as error:
             log.error("clients' addresses are not preserved: %s", error)
@@ -40,14 +40,19 @@ class Kernel:
 def _sweep(wanted: Sequence[Spread], before: Sequence[Spread]) -> None:
     """Forget flows that were led where nothing leads any more, or to a target that is gone."""
     ours = {address for spread in (*wanted, *before) for address in spread.addresses}
-    kept = {
-        (spread.transport, (address, spread.port), target)
-        for spread in wanted
-        for address in spread.addresses
-        for target in spread.kept
-    }
+    kept = _kept(wanted)
     conntrack.forget(
         flow
         for flow in conntrack.led()
         if flow.asked[0] in ours and (flow.transport, flow.asked, flow.target) not in kept
     )
+
+
+def _kept(spreads: Sequence[Spread]) -> set[tuple[str, Place, Place]]:
+    """Transport, where a client sends and to which target: flows that go on."""
+    return {
+        (spread.transport, (address, spread.port), target)
+        for spread in spreads
+        for address in spread.addresses
+        for target in spread.kept
+    }

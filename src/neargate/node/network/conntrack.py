@@ -6,7 +6,7 @@ import errno
 import socket
 import struct
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from neargate.model.spread import Place
 from neargate.node.network import rtnetlink as nl
@@ -14,20 +14,18 @@ from neargate.node.network import rtnetlink as nl
 _NETFILTER = 12
 _GET, _DELETE = 0x101, 0x102
 _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _STATUS_MASK = 1, 2, 3, 4, 26
-_IP, _PROTO = 1, 2
-_SOURCE, _DESTINATION = 1, 2
-_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
+_TUPLE = struct.Struct(">8x4s4x4s8xB7xH6xH")
+"""A tuple of IPv4 as the kernel always writes it: source, destination, protocol, and their ports."""
 _NESTED = 0x8000
 _LED = 1 << 5
 """IPS_DST_NAT."""
-_OPEN = frozenset((3, 4, 5))
-"""Of TCP: ESTABLISHED, FIN_WAIT, CLOSE_WAIT."""
+# Of TCP: ESTABLISHED, FIN_WAIT, CLOSE_WAIT; LAST_ACK, TIME_WAIT, CLOSE.
+_OPEN, _ENDED = frozenset((3, 4, 5)), frozenset((6, 7, 8))
 _HEAD = struct.pack("=BBH", socket.AF_INET, 0, 0)
 _TRANSPORTS = {6: "tcp", 17: "udp"}
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     transport: str
     asked: Place
     """Where the client sent it."""
@@ -39,11 +37,10 @@ class Flow:
 
 
 def led() -> list[Flow]:
-    """All flows whose destination was changed. Raise OSError."""
+    """All flows whose destination was changed, but those that have ended. Raise OSError."""
+    status = struct.pack(">I", _LED)
     # Kernels before 5.18 tell all flows nevertheless.
-    only = nl.attribute(_STATUS, struct.pack(">I", _LED)) + nl.attribute(
-        _STATUS_MASK, struct.pack(">I", _LED)
-    )
+    only = nl.attribute(_STATUS, status) + nl.attribute(_STATUS_MASK, status)
     netlink = nl.RtNetlink(_NETFILTER)
     try:
         return list(_flows(netlink.dump(_GET, _HEAD + only)))
@@ -72,27 +69,26 @@ def forget(flows: Iterable[Flow]) -> None:
 
 
 def _flows(bodies: Iterable[bytes]) -> Iterable[Flow]:
+    """But those that have ended. There may be many, so no more is read of each than must."""
     for body in bodies:
         found = nl.attributes(body[4:])
-        if not struct.unpack(">I", found.get(_STATUS, bytes(4)))[0] & _LED:
+        state = _state(found[_PROTOINFO]) if _PROTOINFO in found else 0
+        if state in _ENDED or not found.get(_STATUS, b"\0\0\0\0")[3] & _LED:
             continue
-        asked, answer = nl.attributes(found[_TUPLE_ORIG]), nl.attributes(found[_TUPLE_REPLY])
-        protocol = nl.attributes(asked[_PROTO])[_NUMBER][0]
-        if protocol in _TRANSPORTS:
+        if len(found[_TUPLE_ORIG]) < _TUPLE.size:
+            continue  # of a protocol without ports
+        asked = _TUPLE.unpack_from(found[_TUPLE_ORIG])
+        answer = _TUPLE.unpack_from(found[_TUPLE_REPLY])
+        if asked[2] in _TRANSPORTS:
             yield Flow(
-                _TRANSPORTS[protocol],
-                _place(asked, _DESTINATION, _DESTINATION_PORT),
-                _place(answer, _SOURCE, _SOURCE_PORT),
-                _state(found.get(_PROTOINFO, b"")) in _OPEN,
+                _TRANSPORTS[asked[2]],
+                (socket.inet_ntoa(asked[1]), asked[4]),
+                (socket.inet_ntoa(answer[0]), answer[3]),
+                state in _OPEN,
                 found[_TUPLE_ORIG],
             )
 
 
-def _place(tuple_: dict[int, bytes], address: int, port: int) -> Place:
-    where = socket.inet_ntoa(nl.attributes(tuple_[_IP])[address])
-    return where, int.from_bytes(nl.attributes(tuple_[_PROTO])[port], "big")
-
-
 def _state(info: bytes) -> int:
-    """Of TCP; 0 for others."""
-    return nl.attributes(nl.attributes(info).get(1, b"")).get(1, b"\0")[0]
+    """Of TCP, the first attribute in an attribute of its own; other protocols have none such."""
+    return info[8] if len(info) > 8 else 0
