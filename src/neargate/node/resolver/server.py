@@ -81,10 +81,13 @@ class Server:
             with self._connections.taken(client) as free:
                 if free and self.hears(client):
                     await self._converse(reader, writer, client)
+                    writer.close()
+                    async with asyncio.timeout(_IDLE_SECONDS):
+                        await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return
         finally:
-            writer.close()
+            writer.transport.abort()  # who does not take what is left is not waited for until it does
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str

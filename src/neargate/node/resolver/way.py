@@ -15,6 +15,7 @@ from neargate.model import addresses
 from neargate.node.network import rtnetlink as nl
 from neargate.node.network.firewall import FirewallError, table_name
 from neargate.node.network.interface import prefix
+from neargate.node.resolver.bounds import PACKETS_PER_SECOND
 
 PORT = 53
 _FIRST_PORT, _PORTS = 30_000, 2_000
@@ -26,13 +27,27 @@ def first_port(instance: str) -> int:
 
 
 def rules(instance: str, address: str, port: int) -> str:
-    """The firewall's own table lets in what this has led here (network/firewall.py)."""
+    """The firewall's own table lets in what this has led here (network/firewall.py).
+
+    More datagrams than a task may send (bounds.py) are dropped before they take others' places in the queue.
+    """
     table = f"inet {table_name(instance)}_names"
+    most = PACKETS_PER_SECOND
     to = f'iifname "{prefix(instance)}*" ip daddr {address}'
     return f"""
 table {table}
 delete table {table}
 table {table} {{
+  set busy {{
+    type ipv4_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+  }}
+  chain heard {{
+    type filter hook prerouting priority raw; policy accept;
+    {to} udp dport {PORT} update @busy {{ ip saddr limit rate over {most}/second burst {most} packets }} drop
+  }}
   chain asked {{
     type nat hook prerouting priority dstnat; policy accept;
     {to} udp dport {PORT} dnat ip to {address}:{port}
