@@ -1,5 +1,6 @@
 """Target groups and their targets by an unmodified client."""
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -233,6 +234,16 @@ def test_a_zone_that_the_balancer_is_not_in(lb: Balancing) -> None:
     [
         ({"Id": "i-0123456789abcdef0"}, "InvalidTarget", "is not a valid IPv4 address"),
         ({"Id": "8.8.8.8", "AvailabilityZone": "all"}, "InvalidTarget", "not a valid private address"),
+        ({"Id": "127.0.0.1", "AvailabilityZone": "all"}, "InvalidTarget", "not a valid private address"),
+        ({"Id": "0.0.0.0", "AvailabilityZone": "all"}, "InvalidTarget", "not a valid private address"),
+        (
+            {"Id": "169.254.169.254", "AvailabilityZone": "all"},
+            "InvalidTarget",
+            "not a valid private address",
+        ),
+        ({"Id": "169.254.170.2", "AvailabilityZone": "all"}, "InvalidTarget", "not a valid private address"),
+        ({"Id": "127.1"}, "InvalidTarget", "is not a valid IPv4 address"),
+        ({"Id": "0177.0.0.1"}, "InvalidTarget", "is not a valid IPv4 address"),
         ({"Id": "192.168.9.9"}, "InvalidTarget", "outside the VPC"),
         ({"Id": "192.168.9.9", "AvailabilityZone": "mars-1a"}, "ValidationError", "'mars-1a' is not one of"),
         ({"Id": "192.168.9.9", "QuicServerId": "0x1"}, "ValidationError", "QuicServerId"),
@@ -250,6 +261,16 @@ def test_a_balancers_own_address_is_no_target(lb: Balancing) -> None:
     held = lb.interfaces("ELB *")[0]["PrivateIpAddress"]
     params = {"TargetGroupArn": lb.group(), "Targets": [{"Id": held}]}
     assert "in use by a load balancer" in refused("InvalidTarget", lb.client.register_targets, **params)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, -1])
+def test_what_a_subnet_reserves_is_no_target(lb: Balancing, place: int) -> None:
+    """The VPC's resolver and the daemon itself are among them."""
+    subnet = lb.door.client("ec2").describe_subnets()["Subnets"][0]
+    address = str(ipaddress.IPv4Network(subnet["CidrBlock"])[place])
+    for zone in ({}, {"AvailabilityZone": "all"}):
+        params = {"TargetGroupArn": lb.group(), "Targets": [{"Id": address, **zone}]}
+        assert "reserves it" in refused("InvalidTarget", lb.client.register_targets, **params)
 
 
 def test_outside_the_vpc(lb: Balancing) -> None:

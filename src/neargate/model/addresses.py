@@ -28,6 +28,13 @@ def usable(cidr: str) -> int:
     return max(0, ipaddress.IPv4Network(cidr).num_addresses - _RESERVED)
 
 
+def is_reserved(cidr: str, address: str) -> bool:
+    """Whether an address of the subnet is one that it gives to nobody."""
+    network, wanted = ipaddress.IPv4Network(cidr), ipaddress.IPv4Address(address)
+    place = int(wanted) - int(network.network_address)
+    return place < RESERVED_FIRST or wanted == network.broadcast_address
+
+
 def address_at(cidr: str, turn: int) -> str:
     """The address that the subnet's rotating counter points at (turn 1, 2, …)."""
     network = ipaddress.IPv4Network(cidr)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
+from neargate.model.addresses import is_reserved
 from neargate.model.balancer import Target, TargetGroup, target_id
 from neargate.model.balancer_rules_attributes import all_of
 from neargate.model.balancer_rules_health import TRAFFIC_PORT
@@ -83,6 +84,11 @@ def _target(
                 f"The IP address '{address}' is outside the VPC of the target group: its Availability Zone"
                 " must be specified as 'all'",
             )
+    elif is_reserved(subnet.cidr, address):
+        raise ApiError(
+            "InvalidTarget",
+            f"The IP address '{address}' cannot be used as a target, as its subnet reserves it",
+        )
     elif _is_a_balancers(tx, subnet, address):
         raise ApiError(
             "InvalidTarget",
