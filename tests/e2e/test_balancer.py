@@ -145,6 +145,26 @@ def test_tasks_reach_listeners_and_nothing_else_at_a_balancers_address(web: Web)
     assert web.stack.lines(task, "main") == ["open", "shut"]
 
 
+def test_a_port_that_a_program_has_is_told_and_opened_when_it_is_free(web: Web) -> None:
+    balancer, group = web.balancer("taken"), web.group("taken")
+    address = web.address(balancer)
+
+    def state() -> dict[str, str]:
+        told = web.elb.describe_load_balancers(LoadBalancerArns=[balancer["LoadBalancerArn"]])
+        found: dict[str, str] = told["LoadBalancers"][0]["State"]
+        return found
+
+    with socket.create_server(("0.0.0.0", 0)) as program:
+        port = program.getsockname()[1]
+        web.listener(balancer, group, port)
+        web.listener(balancer, group)
+        eventually(lambda: state()["Code"] == "active_impaired", "it cannot listen")
+        assert f"cannot bind '{address}:{port}': Address already in use" in state()["Reason"]
+        eventually(lambda: get(f"http://{address}/")[0] == 503, "its other listener is open")
+    eventually(lambda: state() == {"Code": "active"}, "it listens", 60)
+    assert get(f"http://{address}:{port}/")[0] == 503
+
+
 def test_a_killed_daemon_costs_no_connection(web: Web) -> None:
     """The next one finds Envoy, its targets and their states again; what changed meanwhile is taken up."""
     daemon = web.stack.daemon

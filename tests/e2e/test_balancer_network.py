@@ -131,3 +131,36 @@ def test_a_flow_of_datagrams_stays_until_its_target_is_gone(web: Web) -> None:
         other = "two" if first == "one" else "one"
         eventually(lambda: asked() == other, "it is led to the other one")
     network.end()
+
+
+def test_datagrams_go_by_the_weights_of_groups(web: Web) -> None:
+    check = {"HealthCheckProtocol": "TCP", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2}
+    groups = [web.group(name, "UDP", **check) for name in ("light", "heavy")]
+    balancer = web.balancer("weights", Type="network")
+    listener = web.listener(balancer, groups[0], protocol="UDP")
+    address = web.address(balancer)
+
+    def weigh(*weights: int) -> None:
+        config = [{"TargetGroupArn": g, "Weight": w} for g, w in zip(groups, weights, strict=True)]
+        action = {"Type": "forward", "ForwardConfig": {"TargetGroups": config}}
+        web.elb.modify_listener(ListenerArn=listener, DefaultActions=[action])
+
+    def answering() -> set[str]:
+        found = set()
+        for _ in range(12):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(20)
+                client.connect((address, 80))
+                client.send(b"hello")
+                found.add(client.recv(100).decode().split()[0])
+        return found
+
+    weigh(1, 1)
+    tasks = [web.target(name) for name in ("light", "heavy")]
+    for group, (_, ip) in zip(groups, tasks, strict=True):
+        web.register(group, ip)
+    eventually(lambda: answering() == {"light", "heavy"}, "both answer")
+    weigh(0, 1)
+    eventually(lambda: answering() == {"heavy"}, "all goes to the second group")
+    for arn, _ in tasks:
+        web.stack.stop(arn)
