@@ -6,6 +6,7 @@ import pytest
 
 from neargate.model import lifecycle
 from neargate.state.catalog import TASK
+from neargate.state.catalog_balancers import TARGET
 from neargate.state.store import Tx
 from tests.support.door import Door
 from tests.support.keeper import Balanced, Checker, until
@@ -167,3 +168,17 @@ def test_a_task_that_is_interrupted_gets_no_new_requests_while_it_ends(
     (last,) = keeper.running()
     keeper.update(desiredCount=0)
     keeper.end(last)  # it would not end by itself for two minutes
+
+
+def test_nothing_is_registered_in_a_group_that_is_gone(keeper: Balanced, checker: Checker) -> None:
+    keeper.create(keeper.define(), 1, loadBalancers=keeper.plain())
+    keeper.steady()
+    keeper.elb.delete_load_balancer(LoadBalancerArn=keeper.balancer)
+    keeper.elb.delete_target_group(TargetGroupArn=keeper.blue)
+    until(lambda: [m for m in keeper.messages() if "failed to register targets in (target-group" in m])
+    (task,) = keeper.running()
+
+    async def left() -> int:
+        return await keeper.door.daemon.house.store.read(lambda tx: tx.count(TARGET, "task", task["taskArn"]))
+
+    assert keeper.door.call(left()) == 0

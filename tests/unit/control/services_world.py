@@ -15,13 +15,26 @@ from neargate.control.services.plan import Plan, plan
 from neargate.control.services.snapshot import Snapshot
 from neargate.kit.ids import SeededIds
 from neargate.model import service_begin, task_maker
-from neargate.model.balancer import Target, target_id
+from neargate.model.balancer import Target, TargetGroup, target_id
 from neargate.model.record import Scope
 from neargate.model.service import Service, ServiceDeployment, ServiceRevision
 from neargate.model.task import Cluster, Task, TaskDefinition
 
 SCOPE = Scope("000000000000", "us-east-1")
 BLUE, GREEN = (SCOPE.arn("elasticloadbalancing", f"targetgroup/{name}/1") for name in ("blue", "green"))
+GROUPS = {
+    arn: TargetGroup(
+        account=SCOPE.account,
+        region=SCOPE.region,
+        arn=arn,
+        name=arn.split("/")[1],
+        protocol="HTTP",
+        port=80,
+        vpc_id="vpc-1",
+        attributes={"deregistration_delay.timeout_seconds": "0"},
+    )
+    for arn in (BLUE, GREEN)
+}
 RULE, TEST_RULE = "arn:rule", "arn:test-rule"
 ZONES = {"subnet-a": "a", "subnet-b": "b", "subnet-c": "c"}
 
@@ -116,6 +129,7 @@ class World:
             cluster=self.cluster,
             tasks=tuple(t for t in self.tasks.values() if not t.accounted),
             targets={arn: tuple(found) for arn, found in by_task.items()},
+            groups=GROUPS,
             revisions=dict(self.revisions),
             definitions={self.definition.arn: self.definition},
             processes=tuple(p for p in self.processes.values() if open_(p)),

@@ -5,6 +5,7 @@ Made by loop.py; plan.py decides by it and reads nothing else.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from neargate.model.alarm import alarm_arn
 from neargate.model.balancer import Target, TargetGroup
@@ -60,24 +61,30 @@ def read(tx: Tx, arn: str) -> Snapshot | None:
     revisions = {a: r for a in wanted if a and (r := tx.get(SERVICE_REVISION, a)) is not None}
     named = {r.definition_arn for r in revisions.values()} | {s.definition_arn for s in sets}
     targets = {task.arn: t for task in tasks if (t := tuple(tx.find(TARGET, "task", task.arn)))}
+    bodies = [*(r.body for r in revisions.values()), *(s.body for s in sets)]
     return Snapshot(
         service=service,
         cluster=tx.get(CLUSTER, service.cluster_arn),
         tasks=tasks,
         targets=targets,
-        groups=_groups(tx, targets),
+        groups=_groups(tx, targets, bodies),
         revisions=revisions,
         definitions={a: d for a in named if (d := tx.get(TASK_DEFINITION, a)) is not None},
         processes=processes,
         ringing=_ringing(tx, processes),
-        zones=_zones(tx, [*(r.body for r in revisions.values()), *(s.body for s in sets)]),
+        zones=_zones(tx, bodies),
         task_sets=sets,
     )
 
 
-def _groups(tx: Tx, targets: Mapping[str, Iterable[Target]]) -> dict[str, TargetGroup]:
-    """Of targets that are being let go: how long that takes."""
+def _groups(
+    tx: Tx, targets: Mapping[str, Iterable[Target]], bodies: Iterable[Mapping[str, Any]]
+) -> dict[str, TargetGroup]:
+    """Those that targets are in, or are to be: they can be deleted while a service names them."""
     arns = {t.group_arn for found in targets.values() for t in found}
+    for balancer in (b for body in bodies for b in body.get("loadBalancers") or ()):
+        alternate = (balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
+        arns |= {balancer["targetGroupArn"], *((alternate,) if alternate else ())}
     return {a: g for a in arns if (g := tx.get(TARGET_GROUP, a)) is not None}
 
 

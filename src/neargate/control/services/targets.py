@@ -49,6 +49,9 @@ def _register(draft: Draft, task: Task) -> list[str]:
         id = target_id(group, task.private_ip, balancer["containerPort"])
         if balancer["containerName"] not in running or id in targets:
             continue
+        if group not in draft.snapshot.groups:
+            draft.say(events.unregistered(draft.name, group))
+            continue
         targets[id] = Target(
             account=task.account,
             region=task.region,

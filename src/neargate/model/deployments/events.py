@@ -10,6 +10,8 @@ REPEATED_AFTER = 6 * 3600.0
 """Seconds in which the same complaint is not made again, nor that a service is steady."""
 IMPAIRED = "is unable to consistently start tasks successfully."
 _PLACEMENT = "was unable to place a task. Reason: "
+_UNREGISTERED = "failed to register targets in "
+_NO_GROUP = "TargetGroupNotFound: One or more target groups not found"
 _MORE = " For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
 
 
@@ -23,6 +25,11 @@ def stopped(service: str, tasks: Sequence[str]) -> str:
 
 def registered(service: str, count: int, group: str) -> str:
     return f"(service {service}) registered {count} targets in (target-group {group})"
+
+
+def unregistered(service: str, group: str) -> str:
+    """The target group is gone."""
+    return f"(service {service}) {_UNREGISTERED}(target-group {group}) with (error {_NO_GROUP})"
 
 
 def deregistered(service: str, count: int, group: str) -> str:
@@ -75,7 +82,7 @@ def unplaced(service: str, reason: str) -> str:
 
 def complaint(message: str) -> bool:
     """Whether this is said once in six hours only, however often it is so."""
-    return message.endswith(IMPAIRED) or _PLACEMENT in message
+    return message.endswith(IMPAIRED) or _PLACEMENT in message or _UNREGISTERED in message
 
 
 def _listed(tasks: Sequence[str]) -> str:
