@@ -141,6 +141,30 @@ def test_a_way_back_that_is_cut_short_by_another_broken_revision_is_gone_again(
     rests(world)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.booleans(), st.integers(0, 30))
+def test_a_rolling_update_half_way_through_a_shift_has_all_the_traffic(
+    seed: int, desired: int, completed: bool, steps: int
+) -> None:
+    linear = {"stepPercent": 25.0, "stepBakeTimeInMinutes": 1}
+    world = World(random.Random(seed), {"strategy": "LINEAR", "linearConfiguration": linear}, desired, True)
+    if completed:
+        world.until(lambda: done(world), lambda made: None)
+    else:
+        world.until(lambda: len(world.healthy()) == desired, lambda made: None)
+    world.deploy()
+    for _ in range(steps):
+        world.step()
+        world.pass_time(10.0)
+    body = {**world.service.body, "deploymentConfiguration": {"strategy": "ROLLING"}}
+    world.service = replace(world.service, body=body)
+    world.deploy()
+    world.until(lambda: done(world), lambda made: None)
+    (group,) = {t.group_arn for t in world.targets.values()}
+    for weights in world.weights.values():
+        assert weights.groups[weights.percent == 100.0] == group and weights.percent in (0.0, 100.0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32),

@@ -49,6 +49,15 @@ def begin(draft: Draft) -> None:
         alarms_enabled=bool(watched) and not draft.snapshot.ringing & set(watched),
         breaker_threshold=breaker.threshold(draft.service.desired_count, _breaker(draft)),
     )
+    if process.strategy == "ROLLING":
+        _lead_back(draft)
+
+
+def _lead_back(draft: Draft) -> None:
+    """A rolling update shifts no traffic: what a deployment that did so has left half way comes back first."""
+    if any(d.rollout_state != "COMPLETED" for d in draft.service.deployments[1:]):
+        lead(draft, PRODUCTION, 100.0)
+        lead(draft, TEST, 100.0)
 
 
 def resolve(draft: Draft, deployment: Deployment) -> None:
@@ -66,10 +75,14 @@ def resolve(draft: Draft, deployment: Deployment) -> None:
 
 
 def base(draft: Draft) -> Deployment | None:
-    """What served before the PRIMARY deployment: the last that was COMPLETED, or the newest there is."""
+    """What served before the PRIMARY deployment: the last that was COMPLETED; else the newest that has a
+    healthy task, or is there at all."""
     older = draft.service.deployments[1:]
     good = next((d for d in older if d.good), None)
-    return good if good is not None else next(iter(older), None)
+    if good is not None:
+        return good
+    serving = {task.started_by for task in draft.live() if task.healthy_at is not None}
+    return next((d for d in older if d.id in serving), next(iter(older), None))
 
 
 def _group(balancer: Mapping[str, Any], in_use: set[str], shifting: bool) -> str:
