@@ -108,7 +108,7 @@ def test_by_default_targets_see_the_balancer(web: Web) -> None:
     network.end()
 
 
-def test_a_flow_of_datagrams_stays_until_its_target_is_gone(web: Web) -> None:
+def test_a_flow_of_datagrams_stays_until_its_target_is_gone_or_dead(web: Web) -> None:
     delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "4"}]
     network = Network(web, "flows", "UDP", delay)
     asking = (
@@ -130,6 +130,17 @@ def test_a_flow_of_datagrams_stays_until_its_target_is_gone(web: Web) -> None:
         network.leave(first)
         other = "two" if first == "one" else "one"
         eventually(lambda: asked() == other, "it is led to the other one")
+        web.register(network.group, network.tasks[first][1])
+        web.stack.stop(network.tasks[other][0])
+        client.settimeout(1)
+
+        def answered() -> bool:
+            try:
+                return asked() == first
+            except OSError:  # nobody is there, or says so
+                return False
+
+        eventually(answered, "nor does it stay with one that is dead", 60)
     network.end()
 
 
