@@ -213,3 +213,21 @@ def test_events_of_a_service_reach_rules(keeper: Keeper) -> None:
 
     wanted = {"SERVICE_DEPLOYMENT_IN_PROGRESS", "SERVICE_DEPLOYMENT_COMPLETED", "SERVICE_STEADY_STATE"}
     until(lambda: wanted <= names())
+
+
+def test_a_definition_goes_with_the_last_task_set_that_has_it(keeper: Keeper) -> None:
+    keeper.ecs.create_service(serviceName="web", desiredCount=1, deploymentController={"type": "EXTERNAL"})
+    definition = keeper.define()
+    made = task_set(keeper, definition, 0)
+    keeper.ecs.deregister_task_definition(taskDefinition=definition)
+    keeper.ecs.delete_task_definitions(taskDefinitions=[definition])
+    keeper.ecs.delete_task_set(cluster="default", service="web", taskSet=made)
+
+    def gone() -> bool:
+        try:
+            keeper.ecs.describe_task_definition(taskDefinition=definition)
+        except keeper.ecs.exceptions.ClientException:
+            return True
+        return False
+
+    until(gone)

@@ -31,6 +31,15 @@ def percent(value: float) -> dict[str, Any]:
     return {"value": value, "unit": "PERCENT"}
 
 
+async def test_its_definition_is_not_deleted_under_it(ready: Ecs) -> None:
+    await external(ready)
+    await make(ready, scale=percent(0.0))
+    await ready.deregister_task_definition(taskDefinition="web:1")
+    await ready.delete_task_definitions(taskDefinitions=["web:1"])
+    shown = (await ready.describe_task_definition(taskDefinition="web:1"))["taskDefinition"]
+    assert shown["status"] == "DELETE_IN_PROGRESS"
+
+
 async def test_a_task_set_as_it_is_made(ready: Ecs) -> None:
     await external(ready, desiredCount=3)
     tags = [{"key": "a", "value": "b"}]

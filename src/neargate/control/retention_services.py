@@ -5,13 +5,14 @@ Called by retention.py, batch by batch.
 
 from typing import Any
 
-from neargate.state.catalog import TASK, TASK_DEFINITION, minute
+from neargate.state.catalog import TASK_DEFINITION, minute
 from neargate.state.catalog_services import (
     SERVICE,
     SERVICE_DEPLOYMENT,
     SERVICE_EVENT,
     SERVICE_REVISION,
     TASK_SET,
+    is_in_use,
 )
 from neargate.state.store import Kind, Tx
 
@@ -66,9 +67,8 @@ def _forget_revisions(tx: Tx, service_arn: str, before: float) -> None:
 
 
 def forget_definition(tx: Tx, arn: str) -> None:
-    """Deleting a revision ends when no task that is remembered, and no service, has it (services/ecs began
-    it)."""
+    """Deleting a revision, which services/ecs began, ends when nothing has it any more."""
     definition = tx.get(TASK_DEFINITION, arn)
     deleting = definition is not None and definition.status == "DELETE_IN_PROGRESS"
-    if deleting and not tx.count(TASK, "definition", arn) and not tx.count(SERVICE, "definition", arn):
+    if deleting and not is_in_use(tx, arn):
         tx.delete(TASK_DEFINITION, arn)

@@ -1,8 +1,10 @@
 """Kinds of the records of ECS services; like catalog.py, which has those of tasks."""
 
+from typing import Any
+
 from neargate.model.service import Service, ServiceDeployment, ServiceEvent, ServiceRevision, TaskSet
-from neargate.state.catalog import minute
-from neargate.state.store import Kind
+from neargate.state.catalog import TASK, minute
+from neargate.state.store import Kind, Tx
 
 _OVER = frozenset(("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED"))
 
@@ -38,4 +40,15 @@ SERVICE_DEPLOYMENT = Kind(
         "over": lambda r: minute(r.finished_at or r.updated_at) if r.status in _OVER else None,
     },
 )
-TASK_SET = Kind("task-set", TaskSet, lambda r: r.arn, {"service": lambda r: r.service_arn})
+TASK_SET = Kind(
+    "task-set",
+    TaskSet,
+    lambda r: r.arn,
+    {"service": lambda r: r.service_arn, "definition": lambda r: r.definition_arn},
+)
+_OF_DEFINITIONS: tuple[Kind[Any], ...] = (TASK, SERVICE, TASK_SET)
+
+
+def is_in_use(tx: Tx, definition_arn: str) -> bool:
+    """Whether a task that is remembered, a service or a task set has a definition."""
+    return any(tx.count(kind, "definition", definition_arn) for kind in _OF_DEFINITIONS)

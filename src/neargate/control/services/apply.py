@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from neargate.control.retention_services import forget_definition
 from neargate.control.services.plan import Plan
 from neargate.control.services.traffic import shift
 from neargate.kit.ids import Ids
@@ -43,7 +44,10 @@ def apply(tx: Tx, plan: Plan, ids: Ids, now: float) -> None:
     for task_set in plan.task_sets:
         tx.put(TASK_SET, task_set)
     for arn in plan.task_sets_gone:
+        gone = tx.get(TASK_SET, arn)
         tx.delete(TASK_SET, arn)
+        if gone is not None:
+            forget_definition(tx, gone.definition_arn)
     messages = [*_start(tx, plan, ids, now), *plan.messages]
     tx.put(SERVICE, plan.service)
     _say(tx, plan.service, messages, ids, now)

@@ -12,8 +12,8 @@ from neargate.model.definition import normalise
 from neargate.model.task import Family, TaskDefinition
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, render
-from neargate.state.catalog import FAMILY, TASK, TASK_DEFINITION
-from neargate.state.catalog_services import SERVICE
+from neargate.state.catalog import FAMILY, TASK_DEFINITION
+from neargate.state.catalog_services import is_in_use
 from neargate.state.store import Tx
 
 _MAX_REVISION = 1_000_000
@@ -101,8 +101,7 @@ def _find_newest(tx: Tx, call: Call, gone: TaskDefinition) -> None:
 
 
 async def delete_task_definitions(call: Call, params: Params) -> Result:
-    """INACTIVE revisions become DELETE_IN_PROGRESS, and go at once if no task that is remembered, and no
-    service, has them."""
+    """INACTIVE revisions become DELETE_IN_PROGRESS, and go at once if nothing has them any more."""
     asked = list(dict.fromkeys(params["taskDefinitions"]))
     if not asked:
         raise names.invalid("Size of TaskDefinition references list must be greater than 0")
@@ -154,7 +153,7 @@ def _delete(tx: Tx, call: Call, record: TaskDefinition) -> TaskDefinition:
         family = tx.get(FAMILY, names.family_id(call.scope, record.family))
         if family is not None:
             tx.put(FAMILY, replace(family, count=family.count - 1))
-    if tx.count(TASK, "definition", record.arn) or tx.count(SERVICE, "definition", record.arn):
+    if is_in_use(tx, record.arn):
         return tx.put(TASK_DEFINITION, record)
     tx.delete(TASK_DEFINITION, record.arn)
     return record
