@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from envoy.service.auth.v3 import external_auth_pb2
 from neargate.model.balancer_rules_attributes import SCALE_TO_ZERO
 from neargate.model.balancing import View
 from neargate.model.envoy_routes import WOKEN
-from neargate.node.balancer import waking
+from neargate.node.balancer import envoy, waking
 from tests.support.envoy_rig import Rig, forward, group, listener, target
 
 pytestmark = pytest.mark.root
@@ -239,3 +239,19 @@ def test_many_that_wait_for_one_group_do_not_keep_others_waiting(
 
 def _awake(rig: Rig, *groups: object) -> View:
     return rig.view([], targets=[target(of, 80) for of in groups])  # type: ignore[arg-type]
+
+
+def test_more_connections_than_there_are_files_for_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are taken are served on: the way to targets costs files, too."""
+    monkeypatch.setattr(envoy, "most_connections", lambda: 10)
+    with Rig(tmp_path / "rig") as small, ExitStack() as held:
+        small.publish(small.view([listener(forward((GOOD, 1)))], [GOOD], [target(GOOD, small.web("it")[1])]))
+        clients = [held.enter_context(socket.create_connection((small.address, 80), 10)) for _ in range(40)]
+        served = 0
+        for client in clients:
+            with suppress(ConnectionError):
+                client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                served += client.recv(12) == b"HTTP/1.1 200"
+        assert 1 <= served <= 10

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import resource
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,9 +39,10 @@ _AGAIN = {"base_interval": "0.1s", "max_interval": "0.5s"}
 _RUNTIME = {
     "re2.max_program_size.error_level": 10_000,
     "re2.max_program_size.warn_level": 10_000,
-    "overload.global_downstream_max_connections": 1_000_000,
 }
 # A child looks whether the daemon's data directory is still there: without it nobody finds Envoy again.
+_CONNECTIONS = "overload.global_downstream_max_connections"
+_OTHER_FILES = 1024
 # The binary is opened before the user changes, who may have no way to where it lies.
 _START = """(
   while sleep 10 && read -r _ _ _ parent _ </proc/$BASHPID/stat && [ "$parent" = $$ ]; do
@@ -156,6 +158,12 @@ def program() -> Path:
     return Path(found.origin).parent / "envoy"
 
 
+def most_connections() -> int:
+    """Of clients: each may need another to a target, and where no file is left, nobody is served."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max((min(files, 2_000_000) - _OTHER_FILES) // 2, _OTHER_FILES)
+
+
 def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
     """Its static configuration: where it is told the rest, and its bounds."""
     ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
@@ -198,7 +206,10 @@ def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
         },
         "overload_manager": _overload(),
         "layered_runtime": {
-            "layers": [{"name": "static", "static_layer": _RUNTIME}, {"name": "admin", "admin_layer": {}}]
+            "layers": [
+                {"name": "static", "static_layer": {**_RUNTIME, _CONNECTIONS: most_connections()}},
+                {"name": "admin", "admin_layer": {}},
+            ]
         },
     }
 
