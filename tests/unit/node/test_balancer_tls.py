@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from neargate.model.balancing import KeyPair
 from tests.support.envoy_rig import Rig, forward, group, listener, target
+from tests.support.real import eventually
 
 pytestmark = pytest.mark.root
 
@@ -229,7 +230,6 @@ def test_http_to_targets_over_tls(rig: Rig, tmp_path_factory: pytest.TempPathFac
         try:
             behind = group("behind", protocol="HTTPS")
             rig.publish(rig.view([listener(forward((behind, 1)))], [behind], [target(behind, port)]))
-            answer = rig.get("/", "--retry", "5", "--retry-all-errors", "--retry-delay", "1")
-            assert answer.status == 200
+            eventually(lambda: rig.get().status == 200, "the server has begun, and answers")
         finally:
             server.kill()
