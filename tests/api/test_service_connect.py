@@ -100,3 +100,16 @@ def test_names_are_for_tasks_of_the_namespace(door: Door, ecs: Any) -> None:
 def _running(ecs: Any, service: str) -> bool:
     found = ecs.describe_services(cluster="c", services=[service])["services"][0]
     return bool(found["runningCount"])
+
+
+def test_a_namespace_stays_while_services_are_connected_in_it(door: Door, ecs: Any) -> None:
+    create(door, "shop", 0, portName="api")
+    eventually(lambda: endpoints(door), "it is offered")
+    cloudmap = door.client("servicediscovery")
+    (namespace,) = cloudmap.list_namespaces()["Namespaces"]
+    with pytest.raises(cloudmap.exceptions.ResourceInUse):
+        cloudmap.delete_namespace(Id=namespace["Id"])
+    ecs.delete_service(cluster="c", service="shop")
+    eventually(lambda: not endpoints(door), "it is offered no more")
+    cloudmap.delete_namespace(Id=namespace["Id"])
+    assert cloudmap.list_namespaces()["Namespaces"] == []

@@ -21,9 +21,10 @@ from neargate.services.servicediscovery.names import (
     without_none,
 )
 from neargate.state.catalog import VPC
-from neargate.state.catalog_discovery import DISCOVERY_SERVICE, NAMESPACE, in_scope
-from neargate.state.store import Tx
+from neargate.state.catalog_discovery import CONNECT_ENDPOINT, DISCOVERY_SERVICE, NAMESPACE, in_scope
+from neargate.state.store import Kind, Tx
 
+_SERVICES: tuple[Kind[Any], ...] = (DISCOVERY_SERVICE, CONNECT_ENDPOINT)
 _EXACT = frozenset({"EQ"})
 _TEXT = frozenset({"EQ", "BEGINS_WITH"})
 _FILTERS = {
@@ -178,7 +179,8 @@ async def _update(call: Call, params: Params, type: NamespaceType) -> Result:
 async def delete_namespace(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> str:
         namespace = need_namespace(tx, call.scope, params["Id"])
-        if tx.count(DISCOVERY_SERVICE, "namespace", namespace.id):
+        # On AWS what ECS services offer by Service Connect are services of the namespace.
+        if any(tx.count(kind, "namespace", namespace.id) for kind in _SERVICES):
             message = "Namespace has associated services; delete the services before deleting the namespace"
             raise ApiError("ResourceInUse", message)
         tx.delete(NAMESPACE, namespace.id)
