@@ -84,6 +84,26 @@ async def test_an_answer_without_end(begin: bytes, more: bytes, cause: str) -> N
             tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\0\0\x08\6\0\0\0\0\0" + bytes(8),  # PING
+        b"\0\0\0\4\0\0\0\0\0",  # SETTINGS
+        b"\0\0\4\x08\0\0\0\0\0\0\0\0\1",  # WINDOW_UPDATE
+        b"\0\x40\0\xff\0\0\0\0\0" + bytes(16384),  # of no kind
+        b"\0\0\1\x09\0\0\0\0\1\0",  # CONTINUATION
+        b"\xff",
+    ],
+)
+async def test_frames_without_end_are_not_read_to_the_checks_end(frame: bytes) -> None:
+    """Each is work of the daemon's, which has others to serve."""
+    of = group("h2", protocol_version="HTTP2", health_check=HealthCheck(interval=130, timeout=120))
+    begin = b"\0\0\0\4\0\0\0\0\0"
+    async with hostile(without_end(begin, frame * (1 + 65536 // len(frame)))) as port:
+        async with asyncio.timeout(60):
+            assert (await probe(target(of, port), of)).cause == "Target.FailedHealthChecks"
+
+
 async def test_a_target_that_does_not_end_tls_is_left(tmp_path: Path) -> None:
     """Its connection is not kept for the half minute that TLS would wait."""
     pair = made("it")

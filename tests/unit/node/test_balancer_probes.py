@@ -46,8 +46,8 @@ async def outcome(*headers: tuple[bytes, bytes]) -> str:
     [
         ([(b":status", b"200")], ""),
         ([(b":status", b"302")], "Target.ResponseCodeMismatch"),
-        ([(b":status", b"302"), (b"location", b"http:x")], "Target.FailedHealthChecks"),
-        ([(b":status", b"302"), (b"location", b"http://[::1")], "Target.FailedHealthChecks"),
+        ([(b":status", b"302"), (b"location", b"http:x")], "Target.ResponseCodeMismatch"),
+        ([(b":status", b"302"), (b"location", b"http://[::1")], "Target.ResponseCodeMismatch"),
         ([(b":status", b"200"), (b"content-encoding", b"\xff")], ""),
         ([(b":status", b"abc")], "Target.FailedHealthChecks"),
     ],

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import ssl
 
-import httpx
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, ResponseReceived, StreamReset
 
 from neargate.model.balancer import HealthCheck, Target, TargetGroup
 from neargate.model.balancer_rules import matches
@@ -15,20 +17,23 @@ from neargate.model.target_health import SUCCESS, Outcome
 
 _AGENT = "ELB-HealthChecker/2.0"
 _LINE = 8192
+_READ, _MOST_READS = 2048, 16
 _GOODBYE_SECONDS = 1.0
 """A target that does not end TLS as it should is not waited for any longer."""
 FAILED = Outcome("Target.FailedHealthChecks")
 _TIMEOUT = Outcome("Target.Timeout")
 
 
-def _unchecked() -> ssl.SSLContext:
+def _unchecked(*protocols: str) -> ssl.SSLContext:
     """Targets' certificates are not verified, as AWS does not."""
     context = ssl.create_default_context()
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
-_TLS = _unchecked()
+_TLS, _TLS_HTTP2 = _unchecked(), _unchecked("h2")
 
 
 async def probe(target: Target, group: TargetGroup) -> Outcome:
@@ -81,15 +86,33 @@ def _judged(check: HealthCheck, code: int) -> Outcome:
 
 
 async def _http2(address: str, port: int, check: HealthCheck) -> Outcome:
-    scheme = check.protocol.lower()
-    # No proxy that this machine's environment names is between a balancer and its targets.
-    opening = httpx.AsyncClient(http1=False, http2=True, verify=_TLS, timeout=check.timeout, trust_env=False)
-    async with opening as client:
-        headers = {"User-Agent": _AGENT}
-        async with client.stream(
-            "GET", f"{scheme}://{address}:{port}{check.path}", headers=headers
-        ) as answer:
-            return _judged(check, answer.status_code)
+    """Only so much is read as a short answer needs: each frame of HTTP/2 is work for the whole daemon."""
+    secure = _TLS_HTTP2 if check.protocol == "HTTPS" else None
+    goodbye = _GOODBYE_SECONDS if secure else None
+    opening = asyncio.open_connection(address, port, ssl=secure, ssl_shutdown_timeout=goodbye, limit=_LINE)
+    reader, writer = await opening
+    try:
+        spoken = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        spoken.initiate_connection()
+        stream = spoken.get_next_available_stream_id()
+        asked = {":method": "GET", ":authority": f"{address}:{port}", ":scheme": check.protocol.lower()}
+        asked |= {":path": check.path, "user-agent": _AGENT}
+        spoken.send_headers(stream, list(asked.items()), end_stream=True)
+        for _ in range(_MOST_READS):
+            writer.write(spoken.data_to_send())
+            data = await reader.read(_READ)
+            await asyncio.sleep(0)  # what has come already is read without a pause
+            for event in spoken.receive_data(data) if data else (ConnectionTerminated(),):
+                if isinstance(event, ResponseReceived):
+                    return _judged(check, int(dict(event.headers)[b":status"]))
+                if isinstance(event, StreamReset | ConnectionTerminated):
+                    return FAILED
+        return FAILED
+    finally:
+        writer.close()
+        if secure is None:
+            with contextlib.suppress(RuntimeError):
+                writer.transport.abort()
 
 
 async def _grpc(address: str, port: int, check: HealthCheck) -> Outcome:
