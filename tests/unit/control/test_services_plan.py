@@ -165,6 +165,27 @@ def test_a_rolling_update_half_way_through_a_shift_has_all_the_traffic(
         assert weights.groups[weights.percent == 100.0] == group and weights.percent in (0.0, 100.0)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(("STOP_REQUESTED", "ROLLBACK_REQUESTED")), st.integers(1, 30))
+def test_a_deployment_that_is_stopped_before_it_begins_leaves_no_traffic_half_way(
+    seed: int, asked: str, steps: int
+) -> None:
+    linear = {"stepPercent": 25.0, "stepBakeTimeInMinutes": 1}
+    world = World(random.Random(seed), {"strategy": "LINEAR", "linearConfiguration": linear}, 2, True)
+    world.until(lambda: done(world), lambda made: None)
+    world.deploy()
+    for _ in range(steps):
+        world.step()
+        world.pass_time(10.0)
+    if world.process.status != "IN_PROGRESS":
+        return
+    world.deploy()
+    world.processes[world.process.arn] = replace(world.process, status=asked)
+    world.step()
+    for weights in world.weights.values():
+        assert weights.groups[weights.percent == 100.0] == BLUE and weights.percent in (0.0, 100.0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32),

@@ -19,6 +19,8 @@ _BREAKER = "ECS deployment circuit breaker: "
 _ALARM = "ECS deployment alarm: "
 _START_FAILED = "tasks failed to start."
 _STOPPED = "The deployment was stopped by a user."
+_ASKED = frozenset(("PENDING", "STOP_REQUESTED", "ROLLBACK_REQUESTED"))
+"""What callers make a deployment that nothing was done for yet."""
 # What a service shows of its revision, as far as a revision has it.
 _MEMBERS = (
     "launchType",
@@ -36,7 +38,10 @@ def begin(draft: Draft) -> None:
     primary = draft.primary
     resolve(draft, primary)
     process = draft.process_of(primary)
-    if process is None or process.status != "PENDING":
+    if process is None or process.started_at is not None or process.status not in _ASKED:
+        return
+    _lead_back(draft, 100.0 if process.strategy == "ROLLING" else 0.0)
+    if process.status != "PENDING":
         return
     reason = f"ECS deployment {primary.id} in progress."
     primary = draft.change(primary, rollout_reason=reason)
@@ -49,15 +54,14 @@ def begin(draft: Draft) -> None:
         alarms_enabled=bool(watched) and not draft.snapshot.ringing & set(watched),
         breaker_threshold=breaker.threshold(draft.service.desired_count, _breaker(draft)),
     )
-    if process.strategy == "ROLLING":
-        _lead_back(draft)
 
 
-def _lead_back(draft: Draft) -> None:
-    """A rolling update shifts no traffic: what a deployment that did so has left half way comes back first."""
+def _lead_back(draft: Draft, percent: float) -> None:
+    """Traffic that a deployment has left half way goes to what served before it, however this one goes on: a
+    rolling update is in the same group, any other in the other one."""
     if any(d.rollout_state != "COMPLETED" for d in draft.service.deployments[1:]):
-        lead(draft, PRODUCTION, 100.0)
-        lead(draft, TEST, 100.0)
+        lead(draft, PRODUCTION, percent)
+        lead(draft, TEST, percent)
 
 
 def resolve(draft: Draft, deployment: Deployment) -> None:
@@ -192,7 +196,7 @@ def roll_back(draft: Draft, process: ServiceDeployment, good: Deployment, reason
         body=draft.service.body if revision is None else _body(draft.service.body, revision),
         steady_at=None,
     )
-    if process.strategy != "ROLLING" and process.stage:
+    if process.strategy != "ROLLING":
         lead(draft, PRODUCTION, 100.0)
         lead(draft, TEST, 100.0)
     draft.say(events.rolling_back(draft.name, good.id))
