@@ -3,9 +3,11 @@ the guest a stand-in. It says that a container runs, and shows it by what is in 
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +16,12 @@ from typing import Any
 import pytest
 
 from neargate.model.sandbox import SandboxSpec
+from neargate.node import guest
 from neargate.node.drivers.base import DriverError, DriverUnavailable
-from neargate.node.drivers.microvm import clock, cpio, guest_image, monitors, verdict
+from neargate.node.drivers.microvm import clock, cpio, guest_image, monitors, templates, verdict
 from neargate.node.drivers.microvm.driver import MicrovmDriver
 from neargate.node.drivers.microvm.vmm import firecracker, scratch
-from neargate.node.drivers.microvm.vmm.machine import Size
+from neargate.node.drivers.microvm.vmm.machine import REHEARSAL_SLOT, Size
 from neargate.node.network import claims
 from tests.contracts.drivers.rig import Rig, eventually, lines, shell
 from tests.contracts.drivers.traces import traces
@@ -225,44 +228,106 @@ async def test_demanded_where_it_boots_no_guest_the_tier_is_not_there(
     assert traces(stand.rig.instance, stand.directory) == []
 
 
-_LOOK = """
-import sys
+_HOST = """
+import json, os, socket, sys, time
 sys.path.append("/agent")
-from neargate.node.guest import port
-listeners = [port._listen(number) for number in (1, 2)]
-assert port.os.path.exists(port._VSOCK)
-print("listens", [listener.getsockname()[1] for listener in listeners], flush=True)
+from neargate.node.guest import frames
+rehearsal, now = json.load(open("/told.json"))
+
+class Host:
+    def __init__(self, number):
+        while True:
+            self.socket = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+            self.socket.settimeout(120)
+            if not self.socket.connect_ex((1, number)):
+                break
+            time.sleep(0.1)
+        self.reader, self.messages = frames.Reader(1 << 20), []
+    def say(self, message):
+        self.socket.sendall(frames.json_frame(message))
+    def hear(self):
+        while not self.messages:
+            for kind, data in self.reader.feed(self.socket.recv(1 << 17)):
+                self.messages += [frames.message(data)] if kind == frames.JSON else []
+        message = self.messages.pop(0)
+        print("agent:", message.get("event"), message.get("error", ""), flush=True)
+
+host = Host(1)
+host.hear()
+host.say({"op": "rehearse", "entropy": os.urandom(64).hex(), "time": now, **rehearsal})
+host.hear()
+host.socket.close()
+broken = Host(1)
+broken.socket.close()
+host = Host(1)
+host.hear()
+files = Host(2)
+host.say({"op": "born", "entropy": os.urandom(64).hex(), "time": now, "setup": rehearsal["setup"]})
+host.hear()
 """
-_INIT = """
-mount() { /bin/busybox mount "$@"; }
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod "/modules/$module"; done
-/usr/bin/python3 -I -S -B /look.py
-/bin/busybox reboot -f
-"""
+"""A supervisor, in the guest itself: it speaks through the kernel's own vsock."""
 
 
 @pytest.mark.microvm
-def test_the_guest_for_firecracker_boots_and_listens_at_its_vsock(tmp_path: Path, cache: Path) -> None:
-    """In QEMU, which boots an unpacked kernel by the same protocol. It has no vsock device, but the modules
-    and the agent's listeners are there without."""
+def test_the_guest_for_firecracker_boots_and_its_agent_is_met_again_at_its_vsock(
+    tmp_path: Path, cache: Path
+) -> None:
+    """In QEMU, which boots an unpacked kernel by the same protocol. It has no vsock device, so who speaks
+    with the agent is in the guest."""
     image = guest_image.prepare_for_firecracker(cache / "guests")
-    (tmp_path / "tree").mkdir()
-    (tmp_path / "tree/init2").write_text(_INIT)
-    (tmp_path / "tree/look.py").write_text(_LOOK)
-    initramfs = tmp_path / "initramfs"
-    with initramfs.open("wb") as file:
+    _kernel, modules = guest_image._kernel()
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "host.py").write_text(_HOST)
+    rehearsal = templates._rehearsal()
+    rehearsal["start"]["slot"] = REHEARSAL_SLOT
+    (tree / "told.json").write_text(json.dumps([rehearsal, time.time()]))
+    (tree / "loopback.ko").write_bytes(next(modules.rglob("vsock_loopback.ko")).read_bytes())
+    init = (Path(guest.__file__).parent / "init2.sh").read_text()
+    start = "/bin/busybox insmod /loopback.ko\n/usr/bin/python3 -I -S -B /host.py &\nexec /usr/bin/python3"
+    assert init.count("exec /usr/bin/python3") == 1
+    (tree / "init2").write_text(init.replace("exec /usr/bin/python3", start))
+    with (tmp_path / "initramfs").open("wb") as file:
         file.write(image.initramfs.read_bytes())
-        cpio.write(tmp_path / "tree", file)  # a later archive's files take the place of an earlier one's
-    line = next(r.body["boot_args"] for r in firecracker.boot(Size(1, 512)) if r.path == "/boot-source")
+        cpio.write(tree, file)  # a later archive's files take the place of an earlier one's
+    said = _output(_as_firecracker(image, tmp_path), 200)
+    heard = [line.removeprefix("agent: ") for line in said if line.startswith("agent:")]
+    assert heard == ["ready", "ready", "ready", "states"], said[-40:]
+
+
+def _output(command: list[str], seconds: int) -> list[str]:
+    """Its lines, until the agent is born or the guest panics: QEMU does not end by itself here."""
+    found = []
+    with subprocess.Popen(["timeout", str(seconds), *command], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        for line in process.stdout:
+            found.append(line.decode(errors="replace").strip())
+            if found[-1] == "agent: states" or "Kernel panic" in found[-1]:
+                process.terminate()
+    return found
+
+
+def _as_firecracker(image: guest_image.GuestImage, directory: Path) -> list[str]:
+    """QEMU's command for what Firecracker is told to boot: its kernel, its command line, its drives."""
+    empty, scratch_disk = directory / "empty", directory / "scratch"
+    for path, size in ((empty, 1 << 30), (scratch_disk, 64 << 20)):
+        with path.open("wb") as file:
+            file.truncate(size)
+    subprocess.run(["mkfs.ext4", "-q", scratch_disk], check=True)
+    behind = {"slot0": scratch_disk, "slot11": image.rehearsal}
+    requests = firecracker.boot(Size(1, 512))
+    line = next(r.body["boot_args"] for r in requests if r.path == "/boot-source")
     command = [
         guest_image.QEMU, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-m", "512M",
-        "-machine", "microvm,rtc=off", "-cpu", "Westmere,+rdrand,+fsgsbase", "-accel", "tcg",
-        "-serial", "stdio",
-        "-kernel", str(image.kernel), "-initrd", str(initramfs),
+        "-machine", "microvm,rtc=off,pcie=off,ioapic2=on", "-cpu", "Westmere,+rdrand,+fsgsbase",
+        "-accel", "tcg", "-global", "virtio-mmio.force-legacy=false", "-serial", "stdio",
+        "-kernel", str(image.kernel), "-initrd", str(directory / "initramfs"),
         "-append", f"{line} tsc_early_khz={clock.tsc_khz()} tsc=reliable no_timer_check",
     ]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, timeout=200).stdout
-    assert "listens [1, 2]" in said, said[-3000:]
+    drives = [r.body for r in requests if r.path.startswith("/drives/")]
+    for at, drive in enumerate(drives):
+        name, readonly = drive["drive_id"], "on" if drive["is_read_only"] else "off"
+        drive_file = f"file={behind.get(name, empty)},file.locking=off,format=raw,readonly={readonly}"
+        command += ["-drive", f"{drive_file},if=none,id={name}"]
+        command += ["-device", f"virtio-blk-device,drive={name},bus=virtio-mmio-bus.{at + 1}"]
+    return [*command, "-device", f"virtio-net-device,bus=virtio-mmio-bus.{len(drives) + 1}"]

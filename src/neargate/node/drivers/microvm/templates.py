@@ -121,7 +121,11 @@ class Templates:
             answer = await _line(connection)
             if answer.get("event") != "made":
                 raise DriverError(f"no template of a microVM of {what}: {answer.get('error', 'it ended')}")
-            new.rename(directory)
+            try:
+                new.rename(directory)
+            except OSError:
+                if not (directory / "about.json").exists():  # else another daemon made the same meanwhile
+                    raise
         finally:
             shutil.rmtree(new, ignore_errors=True)
         log.info("template of %s made in %.1f s", what, time.monotonic() - started)
