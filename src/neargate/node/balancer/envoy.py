@@ -44,7 +44,7 @@ _RUNTIME = {
 _CONNECTIONS = "overload.global_downstream_max_connections"
 _OTHER_FILES = 1024
 # The binary is opened before the user changes, who may have no way to where it lies.
-_START = """(
+_START = """[ -d "$2" ] && (
   while sleep 10 && read -r _ _ _ parent _ </proc/$BASHPID/stat && [ "$parent" = $$ ]; do
     [ -d "$2" ] || kill $$
   done
