@@ -77,3 +77,25 @@ def test_no_target_leads_to_this_machine_itself(web: Web, lan_address: str) -> N
             assert client.recv(100) == b""
     host.server.close()
     assert host.seen == []
+
+
+def test_a_task_finds_one_open_port_at_all_of_the_machines_addresses(web: Web) -> None:
+    """At a balancer's, the gateway's, the resolver's and the daemon's: only what the balancer listens on."""
+    daemon = web.stack.daemon
+    balancer, group = web.balancer("ports"), web.group("ports")
+    web.listener(balancer, group)
+    address = web.address(balancer)
+    eventually(lambda: get(f"http://{address}/")[0] == 503, "it listens")
+    start = daemon.environment["NEARGATE_VPC_CIDR"].rpartition(".")[0]
+    places = [address, *(f"{start}.{place}" for place in (1, 2, 3))]
+    told = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+    listening = {int(line.split()[3].rpartition(":")[2]) for line in told.splitlines()}
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        port = everywhere.getsockname()[1]
+        ports = sorted({80, 443, port, daemon.port, *list(listening - {53})[:40]})
+        hosts, numbers = " ".join(places), " ".join(map(str, ports))
+        ask = "nc -w 2 $host $port </dev/null >/dev/null 2>&1 && echo $host $port"
+        script = f"for host in {hosts}; do for port in {numbers}; do ({ask}) & done; wait; done; echo end"
+        task = web.stack.run(web.stack.container(script))
+        web.stack.wait(task, "STOPPED", 200)
+    assert web.stack.lines(task, "main") == [f"{address} 80", "end"]
