@@ -109,22 +109,23 @@ def test_a_request_that_waits_is_told(made: Made, cell: Balancers, door: Door) -
     assert (group.last_request_at or 0) >= before
 
 
-def test_access_logs_are_objects_of_their_bucket(made: Made, cell: Balancers, door: Door) -> None:
+@pytest.mark.parametrize("kind", ["access_logs", "connection_logs"])
+def test_logs_are_objects_of_their_bucket(made: Made, cell: Balancers, door: Door, kind: str) -> None:
     with pytest.raises(CellError, match="bucket does not exist"):
-        door.call(cell.put_access_log(made.balancer, "a/b.log.gz", b""))
+        door.call(cell.put_access_log(made.balancer, "a/b.log.gz", b"", kind))
     s3 = door.client("s3")
     s3.create_bucket(Bucket="logs")
-    attributes = {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": "logs"}
+    attributes = {f"{kind}.s3.enabled": "true", f"{kind}.s3.bucket": "logs"}
     made.elb.modify_load_balancer_attributes(
         LoadBalancerArn=made.balancer, Attributes=[{"Key": k, "Value": v} for k, v in attributes.items()]
     )
     data = gzip.compress(b"an entry\n")
-    door.call(cell.put_access_log(made.balancer, "a/b.log.gz", data))
+    door.call(cell.put_access_log(made.balancer, "a/b.log.gz", data, kind))
     found = s3.get_object(Bucket="logs", Key="a/b.log.gz")
     assert gzip.decompress(found["Body"].read()) == b"an entry\n"
     assert found["ContentType"] == "application/x-gzip"
     with pytest.raises(CellError, match="no load balancer"):
-        door.call(cell.put_access_log("arn:of:nobody", "a/b.log.gz", data))
+        door.call(cell.put_access_log("arn:of:nobody", "a/b.log.gz", data, kind))
 
 
 def test_a_balancer_that_cannot_listen_is_impaired_and_says_why(

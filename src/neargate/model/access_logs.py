@@ -40,8 +40,11 @@ _NOTED = {
 }
 
 
+ATTRIBUTES = "access_logs"
+
+
 def wanted(balancer: LoadBalancer) -> bool:
-    return balancer.kind == "application" and enabled(balancer.attributes, "access_logs.s3.enabled")
+    return balancer.kind == "application" and enabled(balancer.attributes, f"{ATTRIBUTES}.s3.enabled")
 
 
 def file_name(balancer: LoadBalancer) -> str:
@@ -51,21 +54,29 @@ def file_name(balancer: LoadBalancer) -> str:
 def envoy(balancer: LoadBalancer, listener: Listener, directory: str) -> dict[str, Any]:
     """An AccessLog."""
     noted = {**_NOTED, "port": str(listener.port), "certificate": next(iter(listener.certificates), "")}
+    return to_file(f"{directory}/{file_name(balancer)}", noted)
+
+
+def to_file(path: str, noted: Mapping[str, str]) -> dict[str, Any]:
     typed = {
         "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        "path": f"{directory}/{file_name(balancer)}",
-        "log_format": {"json_format": noted},
+        "path": path,
+        "log_format": {"json_format": dict(noted)},
     }
     return {"name": "envoy.access_loggers.file", "typed_config": typed}
 
 
 def key(balancer: LoadBalancer, end: float, address: str, unique: str) -> str:
     """Where AWS puts the entries of the five minutes until `end`."""
+    return key_of(balancer, ATTRIBUTES, "", end, address, unique)
+
+
+def key_of(balancer: LoadBalancer, attributes: str, kind: str, end: float, address: str, unique: str) -> str:
     at = datetime.fromtimestamp(end, UTC)
-    prefix = balancer.attributes.get("access_logs.s3.prefix", "")
+    prefix = balancer.attributes.get(f"{attributes}.s3.prefix", "")
     account, region, name = balancer.account, balancer.region, path_of(balancer.arn).replace("/", ".")
     day = f"AWSLogs/{account}/elasticloadbalancing/{region}/{at:%Y/%m/%d}"
-    file = f"{account}_elasticloadbalancing_{region}_{name}_{at:%Y%m%dT%H%MZ}_{address}_{unique}.log.gz"
+    file = f"{kind}{account}_elasticloadbalancing_{region}_{name}_{at:%Y%m%dT%H%MZ}_{address}_{unique}.log.gz"
     return "/".join(part for part in (prefix, day, file) if part)
 
 

@@ -6,7 +6,7 @@ would drain every connection.
 
 from typing import Any
 
-from neargate.model import access_logs, envoy_pages, envoy_stickiness, envoy_tls
+from neargate.model import access_logs, connection_logs, envoy_pages, envoy_stickiness, envoy_tls
 from neargate.model.balancer import Listener, LoadBalancer
 from neargate.model.balancing import enabled, number, path_of
 from neargate.model.envoy_clusters import ADS, BUFFER, HTTP2, HTTP_PROTOCOLS, NODE_CLUSTER, name
@@ -58,7 +58,8 @@ def _tcp(balancer: LoadBalancer, wanted: Listener, logs: str) -> dict[str, Any]:
     if wanted.protocol in ("HTTPS", "TLS"):
         http2 = enabled(balancer.attributes, "routing.http2.enabled", True)
         chain["transport_socket"] = envoy_tls.transport(wanted, http=http, http2=http2)
-    return {"filter_chains": [chain]}
+    noted = [connection_logs.envoy(balancer, wanted, logs)] if connection_logs.wanted(balancer) else []
+    return {"filter_chains": [chain], "access_log": noted}
 
 
 def _http_manager(balancer: LoadBalancer, wanted: Listener, logs: str) -> dict[str, Any]:

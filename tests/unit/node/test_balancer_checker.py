@@ -45,7 +45,9 @@ class Told:
     async def wake(self, group_arn: str) -> None:
         raise AssertionError("not asked here")
 
-    async def put_access_log(self, balancer_arn: str, key: str, data: bytes) -> None:
+    async def put_access_log(
+        self, balancer_arn: str, key: str, data: bytes, attributes: str = "access_logs"
+    ) -> None:
         raise AssertionError("not asked here")
 
     async def put_traffic(self, points: Sequence[Point], asked: Sequence[str]) -> None:

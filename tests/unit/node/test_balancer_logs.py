@@ -2,6 +2,7 @@
 
 import gzip
 import shlex
+import socket
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -9,9 +10,10 @@ import pytest
 
 from neargate.kit.clock import SystemClock
 from neargate.kit.errors import CellError
-from neargate.model.balancing import View
+from neargate.model.balancing import KeyPair, View
 from neargate.node.balancer.access_logs import AccessLogs
 from neargate.node.balancer.base import BalancerCell
+from tests.support.certificates import made
 from tests.support.envoy_rig import BALANCER, Rig, forward, group, listener, rule, target
 from tests.support.real import eventually
 
@@ -31,10 +33,11 @@ class Kept:
         self.objects: dict[str, str] = {}
         self.refuse = False
 
-    async def put_access_log(self, balancer_arn: str, key: str, data: bytes) -> None:
+    async def put_access_log(self, balancer_arn: str, key: str, data: bytes, attributes: str) -> None:
         if self.refuse:
             raise CellError("NoSuchBucket")
         assert balancer_arn == BALANCER
+        assert attributes == ("connection_logs" if "/conn_log." in key else "access_logs")
         self.objects[key] = gzip.decompress(data).decode()
 
     @property
@@ -114,3 +117,45 @@ def test_without_the_attribute_nothing_is_noted(rig: Rig) -> None:
     rig.get("/", port=8081)
     rig.do(collected(rig, rig.view([]), kept).collect())
     assert kept.objects == {}
+
+
+def test_entries_of_connections(rig: Rig) -> None:
+    """One that speaks TLS, one that does not where it should, one that need not."""
+    attributes = {
+        "connection_logs.s3.enabled": "true",
+        "connection_logs.s3.bucket": "logs",
+        "connection_logs.s3.prefix": "mine",
+    }
+    own = made("a.example")
+    pairs = {"arn:a": KeyPair(own.pem.decode(), own.key_pem.decode())}
+    secure = listener(forward((ONE, 1)), 8443, "HTTPS", certificates=("arn:a",))
+    view = rig.view(
+        [secure, listener(forward((ONE, 1)), 8082)],
+        [ONE],
+        [target(ONE, rig.web("it")[1])],
+        attributes=attributes,
+        certificates=pairs,
+    )
+    rig.publish(view)
+    kept = Kept()
+    logs = collected(rig, view, kept)
+    assert rig.get("/", port=8443, scheme="https").status == 200
+    with socket.create_connection((rig.address, 8443), timeout=20) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        while plain.recv(4096):
+            continue
+    assert rig.get("/", port=8082).status == 200
+    seen = entries(rig, logs, kept, 3)
+    assert {entry[1] for entry in seen} == {"127.0.0.1"}
+    spoken, unspoken, unneeded = sorted(seen, key=lambda entry: (entry[3] == "8082", entry[10] != "Success"))
+    assert spoken[3:6] == ["8443", "TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256"]
+    assert float(spoken[6]) > 0
+    assert spoken[7:11] == ["-", "-", "-", "Success"]
+    assert unspoken[3:7] == ["8443", "-", "-", "-"]
+    assert unspoken[10] == "Failed:UnmappedConnectionError"
+    assert unneeded[3:7] == ["8082", "-", "-", "-"]
+    assert unneeded[10] == "Success"
+    assert len({entry[11] for entry in seen}) == 3
+    name = next(iter(kept.objects))
+    assert name.startswith("mine/AWSLogs/000000000000/elasticloadbalancing/us-east-1/")
+    assert "/conn_log.000000000000_elasticloadbalancing_us-east-1_app.web.50dc6c495c0c9188_" in name

@@ -46,8 +46,10 @@ class BalancerCell(Protocol):
         """A request waits for a target of this group, which scales to zero."""
         ...
 
-    async def put_access_log(self, balancer_arn: str, key: str, data: bytes) -> None:
-        """Keep an object in the bucket that the balancer's attributes name."""
+    async def put_access_log(
+        self, balancer_arn: str, key: str, data: bytes, attributes: str = "access_logs"
+    ) -> None:
+        """Keep an object in the bucket that these of the balancer's attributes name."""
         ...
 
     async def put_traffic(self, points: Sequence[Point], asked: Sequence[str]) -> None:

@@ -162,7 +162,9 @@ class Balancers:
             if asked:
                 await self._house.store.write(body)
 
-    async def put_access_log(self, balancer_arn: str, key: str, data: bytes) -> None:
+    async def put_access_log(
+        self, balancer_arn: str, key: str, data: bytes, attributes: str = "access_logs"
+    ) -> None:
         """See node/balancer/base. Raise CellError if there is no such bucket."""
         house = self._house
 
@@ -171,7 +173,7 @@ class Balancers:
             if balancer is None:
                 raise CellError(f"no load balancer {balancer_arn}")
             scope = Scope(balancer.account, balancer.region)
-            bucket = objects.need_bucket(tx, scope, balancer.attributes.get("access_logs.s3.bucket", ""))
+            bucket = objects.need_bucket(tx, scope, balancer.attributes.get(f"{attributes}.s3.bucket", ""))
             return Object(
                 account=scope.account,
                 region=scope.region,
