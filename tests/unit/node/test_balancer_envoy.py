@@ -28,8 +28,17 @@ async def begun(tmp_path: Path) -> Envoy:
         running = group.create_task(envoy.companion.run(envoy.command(), told))
         await started.wait()
         running.cancel()
-    assert envoy.companion.pid is not None
+    async with asyncio.timeout(60):
+        while not await _answers(envoy):  # noqa: ASYNC110 - another process begins
+            await asyncio.sleep(0.05)
     return envoy
+
+
+async def _answers(envoy: Envoy) -> bool:
+    try:
+        return b"version" in await envoy.ask("/server_info")
+    except OSError:
+        return False
 
 
 def _settings(directory: Path) -> Settings:

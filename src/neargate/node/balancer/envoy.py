@@ -44,11 +44,11 @@ _RUNTIME = {
 _CONNECTIONS = "overload.global_downstream_max_connections"
 _OTHER_FILES = 1024
 # The binary is opened before the user changes, who may have no way to where it lies.
-_START = """[ -d "$2" ] && (
+_START = """if [ -d "$2" ]; then (
   while sleep 10 && read -r _ _ _ parent _ </proc/$BASHPID/stat && [ "$parent" = $$ ]; do
     [ -d "$2" ] || kill $$
   done
-) </dev/null >/dev/null 2>&1 &
+) </dev/null >/dev/null 2>&1 & fi
 exec setpriv --reuid "$1" --regid "$1" --clear-groups --no-new-privs \\
   --bounding-set -all,+net_bind_service --inh-caps -all,+net_bind_service \\
   --ambient-caps -all,+net_bind_service \\
