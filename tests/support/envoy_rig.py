@@ -7,6 +7,7 @@ import concurrent.futures
 import random
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from neargate.node.balancer.base import BalancerCell
 from neargate.node.balancer.envoy import Envoy
 from neargate.node.balancer.publication import Publication
 from neargate.node.balancer.waking import Waking
+from tests.support.reachable import reachable
 from tests.support.web_target import WebTarget
 
 T = TypeVar("T")
@@ -107,12 +109,13 @@ class Rig:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.envoy = Envoy(Settings(data_dir=self.directory / "data", run_dir=self.directory / "run"))
+        # Not under pytest's directory, which each session that begins closes to other users.
+        self._scratch = tempfile.TemporaryDirectory(prefix="rig-")
+        Path(self._scratch.name).chmod(0o711)
+        self.envoy = Envoy(Settings(data_dir=self.directory / "data", run_dir=Path(self._scratch.name)))
         self.translator = Translator(str(self.envoy.logs))
         self.directory.mkdir(exist_ok=True)
-        self.directory.chmod(0o711)
-        for parent in self.directory.parents[:2]:
-            parent.chmod(parent.stat().st_mode | 0o011)
+        reachable(self.directory)
         ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._running = asyncio.run_coroutine_threadsafe(self._run(ready), self._loop)
         ready.result(20)
@@ -126,6 +129,7 @@ class Rig:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._scratch.cleanup()
 
     async def _run(self, ready: "concurrent.futures.Future[None]") -> None:
         async def begun(adopted: bool) -> None:
