@@ -159,3 +159,16 @@ def test_entries_of_connections(rig: Rig) -> None:
     name = next(iter(kept.objects))
     assert name.startswith("mine/AWSLogs/000000000000/elasticloadbalancing/us-east-1/")
     assert "/conn_log.000000000000_elasticloadbalancing_us-east-1_app.web.50dc6c495c0c9188_" in name
+
+
+def test_long_words_are_cut(rig: Rig) -> None:
+    view = rig.view(
+        [listener(forward((ONE, 1)), 8082)], [ONE], [target(ONE, rig.web("it")[1])], attributes=LOGGED
+    )
+    rig.publish(view)
+    rig.get("/" + "p" * 20_000, "-A", "a" * 20_000, "-H", "X-Amzn-Trace-Id: " + "t" * 10_000, port=8082)
+    kept = Kept()
+    entry = entries(rig, collected(rig, view, kept), kept, 1)[0]
+    assert len(entry) == 29
+    assert entry[13] == "a" * 1024
+    assert len(" ".join(entry)) < 10_500
