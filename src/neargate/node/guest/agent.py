@@ -27,8 +27,6 @@ CGROUP = "neargate/task"
 RUNTIME, RUNTIME_OPTIONS = "/usr/bin/crun", ("--cgroup-manager=cgroupfs",)
 RUNTIME_STATE = "/rt"
 """In the machine's memory: environments hold secrets, and the scratch disk is a file of the host."""
-FILES = "/run/files"
-"""Those that are made for the containers; in memory, as the first write to the disk costs a clone much."""
 _ADDR_NO_RANDOMIZE = 0x0040000
 _SCRATCH_OPTIONS = "noinit_itable,no_prefetch_block_bitmaps,noauto_da_alloc"
 """Nothing is read or written there but for a container. (Tables not yet written are zeros in the file.)"""
@@ -118,6 +116,8 @@ class Guest(Shim):
         self._quota_set = False
         self.containers.clear()
         files.remove_tree(f"{DIRECTORY}/c")
+        for name in self.setup["files"]:
+            os.unlink(f"{DIRECTORY}/{name}")  # what is there would be cut off block by block
         self._loaded = Loaded(RUNTIME_STATE, self.spawn, self.setup["runtime"])
         os.sync()
         time.sleep(_SETTLE_SECONDS)
@@ -156,14 +156,11 @@ class Guest(Shim):
             self._disks.probe(SCRATCH)
             self._mount_scratch()
         os.makedirs(RUNTIME_STATE, 0o700, exist_ok=True)
-        os.makedirs(FILES, exist_ok=True)
         if not os.path.lexists(f"{DIRECTORY}/rt"):
             os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         for name, text in setup["files"].items():
-            files.write(f"{FILES}/{name}", text)
-            if not os.path.lexists(f"{DIRECTORY}/{name}"):
-                os.symlink(f"{FILES}/{name}", f"{DIRECTORY}/{name}")
+            files.write(f"{DIRECTORY}/{name}", text)
         if setup["shared"]:
             shares.mount(setup["shared"])
         if setup["shared_pid"]:
