@@ -1,7 +1,6 @@
 """CloudWatch Logs operation by operation, on a real store; tests/e2e/test_logs.py has the whole way."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -372,9 +371,7 @@ def test_filtering_much_is_bounded(logs: Logs, monkeypatch: pytest.MonkeyPatch) 
     assert logs.filter(filterPattern="needle") == ["needle"]
 
 
-def test_ten_thousand_events_are_put_and_read_quickly(logs: Logs) -> None:
-    began = time.monotonic()
+def test_ten_thousand_events_are_put_and_read(logs: Logs) -> None:
     logs.put(*["m" * 70] * 10_000, at=logs.now - 20_000)
     assert len(messages(logs.get())) == 10_000
     assert len(logs.filter(filterPattern="m")) == 10_000
-    assert time.monotonic() - began < 3

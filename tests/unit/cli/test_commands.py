@@ -21,19 +21,27 @@ NEED_A_DAEMON = (("env",), ("configure",), ("ps",), ("logs", "x"), ("cost",), ("
 
 def test_the_commands_are_those_of_the_documentation() -> None:
     daemon = {"up", "down", "status", "doctor", "reset"}
-    assert set(COMMANDS) == daemon | {"env", "configure", "ps", "logs", "exec", "pull", "cost"}
+    assert set(COMMANDS) == daemon | {"env", "configure", "ps", "logs", "exec", "pull", "cost", "spot"}
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_help(cli: Cli, command: str) -> None:
-    done = cli(command, "--help")
+def _leaves() -> dict[tuple[str, ...], Any]:
+    """Commands that do something: those of groups have two words."""
+    groups = {name: command.commands for name, command in COMMANDS.items() if hasattr(command, "commands")}
+    found = {(name,): command for name, command in COMMANDS.items() if name not in groups}
+    return found | {(name, own): command for name in groups for own, command in groups[name].items()}
+
+
+@pytest.mark.parametrize("command", sorted(_leaves()), ids=" ".join)
+def test_help(cli: Cli, command: tuple[str, ...]) -> None:
+    done = cli(*command, "--help")
     assert (done.code, done.err) == (0, "")
-    options = {name for parameter in COMMANDS[command].params for name in parameter.opts if "-" in name}
-    own = command == "exec"  # what it prints is the container's
+    parameters = _leaves()[command].params
+    options = {name for parameter in parameters for name in parameter.opts if "-" in name}
+    own = command == ("exec",)  # what it prints is the container's
     assert options >= {"--data-dir"} | (set() if own else {"--json"})
     for option in options:
         assert option in done.out
-    for parameter in COMMANDS[command].params:
+    for parameter in parameters:
         assert parameter.help, f"{command} {parameter.name} does not say what it is"
 
 

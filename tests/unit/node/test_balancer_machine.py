@@ -12,6 +12,7 @@ import pytest
 from neargate.kit.settings import Settings
 from neargate.node.balancer.envoy import Envoy
 from neargate.node.network import balancers, firewall
+from tests.support.reachable import reachable
 
 pytestmark = pytest.mark.root
 
@@ -65,8 +66,7 @@ async def test_the_way_stays_open_when_the_firewall_is_made_anew(table: str) -> 
 
 
 async def test_envoy_may_do_little_and_leaves_nothing(tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(directory.stat().st_mode | 0o011)
+    reachable(tmp_path)
     envoy = Envoy(Settings(data_dir=tmp_path / "data", run_dir=tmp_path / "run"))
     envoy.prepare()
     begun = asyncio.Event()

@@ -16,23 +16,45 @@ from pathlib import Path
 
 import pytest
 
-from neargate.node.drivers.microvm.vmm import file_server, fuse
+import neargate
+from neargate.node.drivers.microvm.vmm import fuse
 from neargate.node.drivers.microvm.vmm.files import Volume
 from neargate.node.guest import shares
 from neargate.node.shim import kernel
+from tests.support.reachable import reachable
 
 pytestmark = pytest.mark.root
 Mounter = Callable[..., Path]
+
+
+_SERVER = """
+import os, socket, sys
+sys.path.append(sys.argv[1])
+from neargate.node.drivers.microvm.vmm import file_server
+port, root, *user = map(int, sys.argv[2:])
+with socket.socket(fileno=port) as end:
+    pid = file_server.start(end, [(root, tuple(user) or None)])
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def _start(port: socket.socket, tree: Path, user: tuple[int, int] | None = None) -> subprocess.Popen[bytes]:
+    """The server's parent, a process of one thread as the supervisor is: with it, the server goes."""
+    root = os.open(tree, os.O_PATH | os.O_DIRECTORY)
+    packages = str(Path(neargate.__file__).parents[1])
+    numbers = [str(n) for n in (port.fileno(), root, *(user or ()))]
+    command = [sys.executable, "-I", "-S", "-c", _SERVER, packages, *numbers]
+    with port:
+        process = subprocess.Popen(command, pass_fds=(port.fileno(), root))
+    os.close(root)
+    return process
 
 
 @contextmanager
 def _served(tree: Path, place: Path, user: tuple[int, int] | None = None) -> Iterator[Path]:
     """`tree` as a guest sees it, at `place`."""
     here, there = socket.socketpair()
-    root = os.open(tree, os.O_PATH | os.O_DIRECTORY)
-    pid = file_server.start(here, [(root, user)])
-    here.close()
-    os.close(root)
+    server = _start(here, tree, user)
     end = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     checked = "" if user else ",default_permissions"
     place.mkdir()
@@ -46,8 +68,8 @@ def _served(tree: Path, place: Path, user: tuple[int, int] | None = None) -> Ite
         yield place
     finally:
         kernel.umount(str(place))
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
+        server.kill()
+        server.wait(10)
         requests.join(10)
         answers.join(10)
         there.close()
@@ -79,10 +101,7 @@ def served(tmp_path: Path) -> Iterator[Mounter]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    tmp_path.chmod(0o755)
-    for part in tmp_path.parents[:3]:
-        part.chmod(0o755)
-    path = tmp_path / "tree"
+    path = reachable(tmp_path) / "tree"
     path.mkdir()
     return path
 
@@ -312,11 +331,8 @@ def test_a_directory_that_is_moved_away_stays_within(tree: Path, served: Mounter
 
 def test_garbage_ends_the_server(tree: Path) -> None:
     here, there = socket.socketpair()
-    root = os.open(tree, os.O_PATH | os.O_DIRECTORY)
-    pid = file_server.start(here, [(root, None)])
-    here.close()
-    os.close(root)
+    server = _start(here, tree)
     there.sendall(b"\0" + struct.pack("<I", 1 << 30) + bytes(60))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    assert server.wait(60) == 1
     assert there.recv(10) == b""
     there.close()
