@@ -137,10 +137,10 @@ class Checker:
 
     async def _run(self) -> None:
         store = self._door.daemon.house.store
-        head = 0
         while True:
+            head = store.head()  # before the look: what comes during it is not missed
             await store.write(self._check)
-            head = await store.wait(max(head, store.head()))
+            await store.wait(head)
 
     def _check(self, tx: Tx) -> None:
         for target in tx.all(TARGET):
