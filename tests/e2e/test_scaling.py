@@ -159,8 +159,8 @@ def test_target_tracking_follows_what_tasks_really_use(stack: Stack) -> None:
         names = [alarm["AlarmName"] for alarm in made["Alarms"]]
         high, low = worker.watch.describe_alarms(AlarmNames=names)["MetricAlarms"]
         assert (high["StateValue"], low["StateValue"]) == ("ALARM", "OK")
-        [activity] = worker.activities()
-        assert activity["Cause"] == f"monitor alarm {names[0]} in state ALARM triggered policy cpu"
+        causes = {activity["Cause"] for activity in worker.activities()}
+        assert causes == {f"monitor alarm {names[0]} in state ALARM triggered policy cpu"}
         eventually(lambda: worker.activities()[0]["StatusCode"] == "Successful", "it is fulfilled", 120)
 
 
