@@ -17,11 +17,10 @@ from pathlib import Path
 
 import dns.rdata
 
-from neargate.node.resolver.book import Shelf
+from neargate.node.resolver.book import PORT_FILE, Shelf
 from neargate.node.resolver.forward import Forwarder, Upstream
 from neargate.node.resolver.server import Server
 
-PORT_FILE = "port"
 _PORTS = 64
 _NOBODY = 65534
 _FILES, _MEMORY = 4096, 1 << 30

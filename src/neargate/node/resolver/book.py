@@ -12,7 +12,8 @@ import msgspec
 from neargate.model import zones
 from neargate.model.zones import Document, RecordSet, Zone
 
-FILE = "zones.json"
+FILE, PORT_FILE = "zones.json", "port"
+"""In the resolver's directory: what it knows, and where it is to be found."""
 
 
 @dataclass(frozen=True, slots=True)

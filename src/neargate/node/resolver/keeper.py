@@ -19,8 +19,7 @@ from neargate.model.zones import Document, Host
 from neargate.node.companion import Companion
 from neargate.node.network.firewall import FirewallError
 from neargate.node.resolver import etc_hosts, way
-from neargate.node.resolver.__main__ import PORT_FILE
-from neargate.node.resolver.book import FILE
+from neargate.node.resolver.book import FILE, PORT_FILE
 
 log = logging.getLogger(__name__)
 _READY_SECONDS = 5.0
