@@ -56,7 +56,7 @@ from neargate.node.images import Images
 from neargate.node.logs import LogShipper
 from neargate.node.metadata import Endpoint
 from neargate.node.network import endpoint as task_endpoint
-from neargate.node.network.firewall import FirewallError
+from neargate.node.network.nft import FirewallError
 from neargate.node.resolver.keeper import Keeper
 from neargate.node.sampler import SampleCell, Sampler
 from neargate.node.select import node_parts

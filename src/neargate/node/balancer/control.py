@@ -20,7 +20,7 @@ from neargate.node.balancer.checker import AssumedHealthy, Checker
 from neargate.node.balancer.connections import busy
 from neargate.node.balancer.drain import Drain
 from neargate.node.network import conntrack
-from neargate.node.network.firewall import FirewallError
+from neargate.node.network.nft import FirewallError
 from neargate.node.network.reach import may_be_checked
 
 if TYPE_CHECKING:

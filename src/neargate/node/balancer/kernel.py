@@ -12,7 +12,7 @@ from neargate.model.balancing import View
 from neargate.model.spread import Place, Spread, spreads
 from neargate.node.network import conntrack
 from neargate.node.network import spread as table
-from neargate.node.network.firewall import FirewallError
+from neargate.node.network.nft import FirewallError
 
 log = logging.getLogger(__name__)
 

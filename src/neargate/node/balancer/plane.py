@@ -58,7 +58,7 @@ class Plane:
         self._ports: list[tuple[str, str, int]] | None = None
 
     async def take(self, view: View) -> None:
-        """Addresses come before their listeners, and go after them. Raise OSError, firewall.FirewallError."""
+        """Addresses come before their listeners, and go after them. Raise OSError, FirewallError."""
         wanted = {zone.address for balancer in view.balancers.values() for zone in balancer.zones}
         wanted |= {endpoint.address for endpoint in view.connect.values()}
         before, self._addresses = self._addresses, wanted

@@ -1,5 +1,6 @@
-"""network: interfaces of sandboxes by raw rtnetlink, and the firewall table of this daemon.
+"""network: interfaces of sandboxes by raw rtnetlink, and what leads to and from them on this machine.
 
-rtnetlink.py and interface.py are used inside the shim (standard library only); firewall.py and claims.py
-by the driver. Later rooms: security groups, load balancers.
+rtnetlink.py and interface.py are used inside the shim (standard library only); firewall.py and claims.py by
+the driver; endpoint.py by main; balancers.py, spread.py, conntrack.py and reach.py by node/balancer. nft.py and
+local.py are what several of them do alike. Later: security groups.
 """

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
+from neargate.node.network import local
 from neargate.node.network import rtnetlink as nl
 
 PROTOCOL = 87
@@ -22,9 +23,9 @@ def own(vpc_cidr: str, wanted: Iterable[str]) -> None:
     try:
         found = set(_routes(netlink, vpc_cidr))
         for address in wanted - found:
-            _route(netlink, nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, address)
+            local.change(netlink, nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, address, PROTOCOL)
         for address in found - wanted:
-            _route(netlink, nl.RTM_DELROUTE, 0, address)
+            local.change(netlink, nl.RTM_DELROUTE, 0, address, PROTOCOL)
     finally:
         netlink.close()
 
@@ -39,12 +40,3 @@ def _routes(netlink: nl.RtNetlink, vpc_cidr: str) -> Iterable[str]:
         address = socket.inet_ntoa(nl.attributes(body[12:])[nl.RTA_DST])
         if ipaddress.IPv4Address(address) in network:
             yield address
-
-
-def _route(netlink: nl.RtNetlink, kind: int, flags: int, address: str) -> None:
-    head = struct.pack(
-        "=BBBBBBBBI", socket.AF_INET, 32, 0, 0, nl.RT_TABLE_LOCAL, PROTOCOL, nl.RT_SCOPE_HOST, nl.RTN_LOCAL, 0
-    )
-    body = head + nl.attribute(nl.RTA_DST, socket.inet_aton(address))
-    body += nl.attribute(nl.RTA_OIF, struct.pack("=i", socket.if_nametoindex("lo")))
-    netlink.request(kind, flags, body)

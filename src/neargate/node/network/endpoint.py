@@ -9,12 +9,10 @@ is the fourth of its VPC range, which AWS keeps and no task is given; daemons si
 import contextlib
 import ipaddress
 import socket
-import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from neargate.node.network import firewall
-from neargate.node.network import rtnetlink as nl
+from neargate.node.network import firewall, local
 
 _RESERVED = 3
 _BACKLOG = 256
@@ -27,12 +25,12 @@ def own_address(vpc_cidr: str) -> str:
 
 @asynccontextmanager
 async def opened(instance: str, vpc_cidr: str, ports: Sequence[int]) -> AsyncIterator[list[socket.socket]]:
-    """A listening socket for each port of 169.254.170.2. Raise OSError, firewall.FirewallError.
+    """A listening socket for each port of 169.254.170.2. Raise OSError, FirewallError.
 
     The hole stays when this ends: tasks outlive a daemon, and the next one makes it anew.
     """
     address = own_address(vpc_cidr)
-    _route(nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, address)
+    local.add(address)
     with contextlib.ExitStack() as stack:
         stack.callback(remove, vpc_cidr)
         first = _FIRST_PORT + int(instance, 16) % _PORTS
@@ -44,8 +42,7 @@ async def opened(instance: str, vpc_cidr: str, ports: Sequence[int]) -> AsyncIte
 
 def remove(vpc_cidr: str) -> None:
     """Take the address off the machine."""
-    with contextlib.suppress(ProcessLookupError):  # ESRCH: no such route
-        _route(nl.RTM_DELROUTE, 0, own_address(vpc_cidr))
+    local.remove(own_address(vpc_cidr))
 
 
 def _listener(address: str, port: int) -> socket.socket:
@@ -65,16 +62,3 @@ def _listener(address: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _route(kind: int, flags: int, address: str) -> None:
-    """A local route, so that the address is this machine's without being on an interface."""
-    loopback = socket.if_nametoindex("lo")
-    body = nl.route_head(32, nl.RT_SCOPE_HOST, nl.RTN_LOCAL, nl.RT_TABLE_LOCAL)
-    body += nl.attribute(nl.RTA_DST, socket.inet_aton(address))
-    body += nl.attribute(nl.RTA_OIF, struct.pack("=i", loopback))
-    netlink = nl.RtNetlink()
-    try:
-        netlink.request(kind, flags, body)
-    finally:
-        netlink.close()

@@ -11,15 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from neargate.model import addresses, endpoints
 from neargate.node.network.interface import prefix
+from neargate.node.network.nft import FirewallError, nft
 
 _CARRIER = 3_500_000_000
 """Above what distributions give to users or to user namespaces; each daemon's has its own."""
 _CONNECTIONS = 4096
 """Of one task to all load balancers together: Envoy's are everybody's."""
-
-
-class FirewallError(Exception):
-    """nft refused; the message is its own."""
 
 
 def table_name(instance: str) -> str:
@@ -101,19 +98,9 @@ table inet {table_name(instance)} {{
 """
 
 
-async def _nft(text: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        "nft", "-f", "-",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _out, errors = await process.communicate(text.encode())
-    if process.returncode:
-        raise FirewallError(errors.decode(errors="replace").strip())
-
-
 async def install(instance: str, vpc_cidr: str) -> None:
     """The way to load balancers, which outlive a daemon, stays open meanwhile."""
-    await _nft(rules(instance, vpc_cidr) + await _chain(instance, "balancers"))
+    await nft(rules(instance, vpc_cidr) + await _chain(instance, "balancers"))
 
 
 async def _chain(instance: str, name: str) -> str:
@@ -146,9 +133,9 @@ def balancer_rules(instance: str, ports: Sequence[tuple[str, str, int]], *, boun
 async def open_balancers(instance: str, ports: Sequence[tuple[str, str, int]]) -> None:
     """Raise FirewallError."""
     try:
-        await _nft(balancer_rules(instance, ports))
+        await nft(balancer_rules(instance, ports))
     except FirewallError:  # a kernel without nft_socket or nft_connlimit
-        await _nft(balancer_rules(instance, ports, bound=False))
+        await nft(balancer_rules(instance, ports, bound=False))
 
 
 def endpoint_rules(instance: str, address: str, ports: Mapping[int, int], *, bound: bool = True) -> str:
@@ -174,16 +161,16 @@ def endpoint_rules(instance: str, address: str, ports: Mapping[int, int], *, bou
 
 async def open_endpoint(instance: str, address: str, ports: Mapping[int, int]) -> None:
     try:
-        await _nft(endpoint_rules(instance, address, ports))
+        await nft(endpoint_rules(instance, address, ports))
     except FirewallError:  # a kernel without nft_socket
-        await _nft(endpoint_rules(instance, address, ports, bound=False))
+        await nft(endpoint_rules(instance, address, ports, bound=False))
 
 
 async def close_balancers(instance: str) -> None:
     with contextlib.suppress(FirewallError):  # there is no table any more
-        await _nft(balancer_rules(instance, ()))
+        await nft(balancer_rules(instance, ()))
 
 
 async def remove(instance: str) -> None:
     name = table_name(instance)
-    await _nft(f"table inet {name}\ndelete table inet {name}\n")
+    await nft(f"table inet {name}\ndelete table inet {name}\n")

@@ -21,6 +21,7 @@ IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
 RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE = 1, 2, 6
+RTPROT_STATIC = 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
 IFF_UP = 1
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -168,6 +169,8 @@ class RtNetlink:
         self.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
-def route_head(prefix: int, scope: int, kind: int, table: int = RT_TABLE_MAIN) -> bytes:
-    """struct rtmsg of a route, protocol `static`."""
-    return struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, table, 4, scope, kind, 0)
+def route_head(
+    prefix: int, scope: int, kind: int, table: int = RT_TABLE_MAIN, protocol: int = RTPROT_STATIC
+) -> bytes:
+    """struct rtmsg of a route."""
+    return struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, table, protocol, scope, kind, 0)

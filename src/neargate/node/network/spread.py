@@ -5,12 +5,12 @@ The destination alone is changed, so a target sees its client; answers find the 
 tasks passes this machine. Whatever is led to this machine itself, which no task is, is dropped.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 
 from neargate.model.spread import TOTAL, Spread
-from neargate.node.network.firewall import FirewallError, table_name
+from neargate.node.network.firewall import table_name
+from neargate.node.network.nft import FirewallError, nft
 
 
 def rules(instance: str, wanted: Sequence[Spread]) -> str:
@@ -55,19 +55,9 @@ def _rule(spread: Spread) -> str:
 
 async def lead(instance: str, wanted: Sequence[Spread]) -> None:
     """Lead exactly these from now on; what has begun goes on. Raise FirewallError."""
-    await _nft(rules(instance, wanted))
+    await nft(rules(instance, wanted))
 
 
 async def remove(instance: str) -> None:
     with contextlib.suppress(FirewallError, FileNotFoundError):
         await lead(instance, ())
-
-
-async def _nft(text: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        "nft", "-f", "-",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _out, errors = await process.communicate(text.encode())
-    if process.returncode:
-        raise FirewallError(errors.decode(errors="replace").strip())

@@ -17,7 +17,7 @@ from neargate.kit.errors import CellError
 from neargate.model import addresses, zones
 from neargate.model.zones import Document, Host
 from neargate.node.companion import Companion
-from neargate.node.network.firewall import FirewallError
+from neargate.node.network.nft import FirewallError
 from neargate.node.resolver import etc_hosts, way
 from neargate.node.resolver.book import FILE, PORT_FILE
 

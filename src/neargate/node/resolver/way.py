@@ -8,13 +8,12 @@ while it starts.
 
 import asyncio
 import contextlib
-import socket
-import struct
 
 from neargate.model import addresses
-from neargate.node.network import rtnetlink as nl
-from neargate.node.network.firewall import FirewallError, table_name
+from neargate.node.network import local
+from neargate.node.network.firewall import table_name
 from neargate.node.network.interface import prefix
+from neargate.node.network.nft import FirewallError, nft
 from neargate.node.resolver.bounds import PACKETS_PER_SECOND
 
 PORT = 53
@@ -59,38 +58,16 @@ table {table} {{
 
 async def open_address(vpc_cidr: str) -> None:
     """Make the address this machine's. Raise OSError."""
-    await asyncio.to_thread(_route, nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, vpc_cidr)
+    await asyncio.to_thread(local.add, addresses.resolver(vpc_cidr))
 
 
 async def lead(instance: str, vpc_cidr: str, port: int) -> None:
     """Raise FirewallError."""
-    await _nft(rules(instance, addresses.resolver(vpc_cidr), port))
+    await nft(rules(instance, addresses.resolver(vpc_cidr), port))
 
 
 async def remove(instance: str, vpc_cidr: str) -> None:
-    with contextlib.suppress(ProcessLookupError):  # ESRCH: no such route
-        await asyncio.to_thread(_route, nl.RTM_DELROUTE, 0, vpc_cidr)
+    await asyncio.to_thread(local.remove, addresses.resolver(vpc_cidr))
     table = f"inet {table_name(instance)}_names"
     with contextlib.suppress(FirewallError, FileNotFoundError):
-        await _nft(f"table {table}\ndelete table {table}\n")
-
-
-def _route(kind: int, flags: int, vpc_cidr: str) -> None:
-    body = nl.route_head(32, nl.RT_SCOPE_HOST, nl.RTN_LOCAL, nl.RT_TABLE_LOCAL)
-    body += nl.attribute(nl.RTA_DST, socket.inet_aton(addresses.resolver(vpc_cidr)))
-    body += nl.attribute(nl.RTA_OIF, struct.pack("=i", socket.if_nametoindex("lo")))
-    netlink = nl.RtNetlink()
-    try:
-        netlink.request(kind, flags, body)
-    finally:
-        netlink.close()
-
-
-async def _nft(text: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        "nft", "-f", "-",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _out, errors = await process.communicate(text.encode())
-    if process.returncode:
-        raise FirewallError(errors.decode(errors="replace").strip())
+        await nft(f"table {table}\ndelete table {table}\n")

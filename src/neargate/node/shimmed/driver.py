@@ -24,6 +24,7 @@ from neargate.node.link import ShimGone, connect
 from neargate.node.linked import LinkedSandbox, state_of
 from neargate.node.network import claims, firewall
 from neargate.node.network.interface import host_names
+from neargate.node.network.nft import FirewallError
 from neargate.node.shimmed import disks, leftovers, machine, probe
 from neargate.node.shimmed.sandbox import ShimSandbox
 from neargate.node.shimmed.zygote import Zygote, ZygoteGone
@@ -97,7 +98,7 @@ class ShimDriver(abc.ABC):
             machine.enable_forwarding()
             await firewall.install(self._instance, self._vpc_cidr)
             await self.choose()
-        except (OSError, firewall.FirewallError) as error:
+        except (OSError, FirewallError) as error:
             await self._give_up()
             raise DriverUnavailable(f"{self.name} tier: {error}") from error
         except BaseException:
@@ -125,7 +126,7 @@ class ShimDriver(abc.ABC):
 
     async def teardown(self) -> None:
         claims.release(self._instance, self._vpc_cidr)
-        with contextlib.suppress(firewall.FirewallError):
+        with contextlib.suppress(FirewallError):
             await firewall.remove(self._instance)
         root = cgroup.Group(cgroup.root_name(self._instance))
         for _ in range(200):  # the last shims are on their way out
