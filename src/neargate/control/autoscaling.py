@@ -25,8 +25,8 @@ from neargate.model.event_ecs import service_action
 from neargate.model.record import Scope
 from neargate.model.scaling import ScalingPolicy, Steps, target_id
 from neargate.model.scaling_decision import Alarmed, aggregated
-from neargate.model.service import Service, ServiceEvent
-from neargate.state import outbox
+from neargate.model.service import Service
+from neargate.state import outbox, service_history
 from neargate.state.catalog import TASK
 from neargate.state.catalog_alarms import ALARM, note
 from neargate.state.catalog_scaling import (
@@ -36,7 +36,7 @@ from neargate.state.catalog_scaling import (
     SCHEDULED_ACTION,
     forget_target,
 )
-from neargate.state.catalog_services import SERVICE, SERVICE_EVENT
+from neargate.state.catalog_services import SERVICE
 from neargate.state.store import Change, Tx
 
 log = logging.getLogger(__name__)
@@ -276,16 +276,7 @@ def _note_action(tx: Tx, acted: Alarmed, now: float) -> None:
 def set_desired(tx: Tx, service: Service, desired: int, said: str, ids: Ids, now: float) -> None:
     """Give a service another desired count, and say so in its events."""
     tx.put(SERVICE, replace(service, desired_count=desired, steady_at=None))
-    event = ServiceEvent(
-        account=service.account,
-        region=service.region,
-        id=ids.uuid(),
-        service_arn=service.arn,
-        sequence=tx.next("service-event"),
-        at=now,
-        message=said,
-    )
-    tx.insert(SERVICE_EVENT, event)
+    service_history.tell(tx, service, (said,), ids, now)
     name = "SERVICE_DESIRED_COUNT_UPDATED"
     outbox.emit(
         tx,

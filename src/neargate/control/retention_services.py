@@ -3,23 +3,19 @@
 Called by retention.py, batch by batch.
 """
 
-from typing import Any
-
+from neargate.state import service_history
 from neargate.state.catalog import TASK_DEFINITION, minute
 from neargate.state.catalog_services import (
     SERVICE,
     SERVICE_DEPLOYMENT,
-    SERVICE_EVENT,
     SERVICE_REVISION,
-    TASK_SET,
     is_in_use,
 )
-from neargate.state.store import Kind, Tx
+from neargate.state.store import Tx
 
 DEPLOYMENT_SECONDS = 90 * 24 * 3600.0
 """For as long AWS shows the deployments of a service."""
 _BATCH = 100
-_OF_A_SERVICE: tuple[Kind[Any], ...] = (SERVICE_EVENT, SERVICE_REVISION, SERVICE_DEPLOYMENT, TASK_SET)
 
 
 def forget_services(tx: Tx, before: float) -> int:
@@ -27,9 +23,7 @@ def forget_services(tx: Tx, before: float) -> int:
     removed = 0
     for value in tx.values(SERVICE, "inactive", until=minute(before - 60), limit=_BATCH):
         for arn in tx.ids(SERVICE, "inactive", value, limit=_BATCH - removed):
-            for kind in _OF_A_SERVICE:
-                for id in tx.ids(kind, "service", arn):
-                    tx.delete(kind, id)
+            service_history.forget(tx, arn)
             service = tx.get(SERVICE, arn)
             tx.delete(SERVICE, arn)
             if service is not None:

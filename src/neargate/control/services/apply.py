@@ -15,7 +15,7 @@ from neargate.model import task_maker
 from neargate.model.deployments import events
 from neargate.model.service import Service, ServiceEvent
 from neargate.model.task import Task
-from neargate.state import outbox
+from neargate.state import outbox, service_history
 from neargate.state.catalog import TASK
 from neargate.state.catalog_balancers import TARGET
 from neargate.state.catalog_services import (
@@ -75,28 +75,15 @@ def _start(tx: Tx, plan: Plan, ids: Ids, now: float) -> list[str]:
 
 
 def _say(tx: Tx, service: Service, messages: Iterable[str], ids: Ids, now: float) -> None:
-    """Add to the service's events; no complaint twice in six hours, and of all the newest are kept."""
+    """Add to the service's events; no complaint twice in six hours."""
     if not messages:
         return
     known = [e.message for e in tx.find(SERVICE_EVENT, "service", service.arn) if _recent(e, now)]
+    new: list[str] = []
     for message in messages:
-        if events.complaint(message) and message in known:
-            continue
-        known.append(message)
-        event = ServiceEvent(
-            account=service.account,
-            region=service.region,
-            id=ids.uuid(),
-            service_arn=service.arn,
-            sequence=tx.next("service-event"),
-            at=now,
-            message=message,
-        )
-        tx.insert(SERVICE_EVENT, event)
-    excess = tx.count(SERVICE_EVENT, "service", service.arn) - events.KEPT
-    if excess > 0:
-        for id in tx.ids(SERVICE_EVENT, "service", service.arn, limit=excess):
-            tx.delete(SERVICE_EVENT, id)
+        if not (events.complaint(message) and message in (*known, *new)):
+            new.append(message)
+    service_history.tell(tx, service, new, ids, now)
 
 
 def _recent(event: ServiceEvent, now: float) -> bool:

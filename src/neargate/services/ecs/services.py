@@ -4,8 +4,6 @@ Called by gateway/dispatch. service_requests reads what was asked for, service_w
 there is, service_update changes it, service_lists and service_render show it.
 """
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from neargate.model import service_begin, service_rules
@@ -13,16 +11,15 @@ from neargate.model.service import Service
 from neargate.model.task import Cluster, TaskDefinition
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, service_names, service_render, service_requests, service_workload
+from neargate.state import service_history
 from neargate.state.catalog_services import (
     SERVICE,
     SERVICE_DEPLOYMENT,
-    SERVICE_EVENT,
     SERVICE_REVISION,
     TASK_SET,
 )
-from neargate.state.store import Kind, Tx
+from neargate.state.store import Tx
 
-_OF_A_SERVICE: tuple[Kind[Any], ...] = (SERVICE_EVENT, SERVICE_REVISION, SERVICE_DEPLOYMENT, TASK_SET)
 _DELETED = "The service was deleted."
 
 
@@ -42,7 +39,7 @@ async def create_service(call: Call, params: Params) -> Result:
             _check_same(existing, params, digest)
             return {"service": service_render.service(tx, existing)}
         if existing is not None:
-            _forget(tx, arn)
+            service_history.forget(tx, arn)
         service = replace(_asked(call, params, cluster, arn), tags=tags, request_digest=digest)
         if service_requests.controller(params) == "EXTERNAL":
             return {"service": service_render.service(tx, tx.put(SERVICE, service))}
@@ -58,13 +55,6 @@ def _check_same(existing: Service, params: Params, digest: str) -> None:
         raise names.invalid("Unable to Start a service that is still Draining.")
     if (existing.request_digest, existing.client_token) != (digest, params.get("clientToken") or ""):
         raise service_requests.not_idempotent()
-
-
-def _forget(tx: Tx, arn: str) -> None:
-    """What is left of an INACTIVE service whose name is used again."""
-    for kind in _OF_A_SERVICE:
-        for id in tx.ids(kind, "service", arn):
-            tx.delete(kind, id)
 
 
 def _asked(call: Call, params: Params, cluster: Cluster, arn: str) -> Service:
