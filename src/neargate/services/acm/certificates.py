@@ -1,7 +1,5 @@
 """Certificates: import (and again), describe, list, get, delete. Called by gateway/dispatch."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +7,7 @@ from neargate.kit.errors import ApiError
 from neargate.model import certificate as rules
 from neargate.model.balancer import Certificate
 from neargate.model.sealed import NONCE_BYTES
+from neargate.services import paging
 from neargate.services.acm import tags
 from neargate.services.call import Call, Params, Result
 from neargate.state import certificates
@@ -92,7 +91,8 @@ def _status(certificate: Certificate, now: float) -> str:
 async def list_certificates(call: Call, params: Params) -> Result:
     if (params.get("SortBy") is None) != (params.get("SortOrder") is None):
         raise rules.invalid("SortBy and SortOrder must be specified together.")
-    after, limit, now = _untoken(params.get("NextToken")), params.get("MaxItems") or _PAGE, call.now()
+    after = paging.place(params.get("NextToken"), lambda: rules.invalid("The NextToken is not valid."))
+    limit, now = params.get("MaxItems") or _PAGE, call.now()
 
     def body(tx: Tx) -> list[dict[str, Any]]:
         found = [c for c in tx.all(CERTIFICATE, call.scope) if _is_wanted(c, params, now)]
@@ -107,18 +107,8 @@ async def list_certificates(call: Call, params: Params) -> Result:
     shown = await call.store.read(body)
     answer: Result = {"CertificateSummaryList": shown[:limit]}
     if len(shown) > limit:
-        last = shown[limit - 1]["CertificateArn"]
-        answer["NextToken"] = base64.urlsafe_b64encode(last.encode()).decode()
+        answer["NextToken"] = paging.token(shown[limit - 1]["CertificateArn"])
     return answer
-
-
-def _untoken(token: str | None) -> str:
-    if not token:
-        return ""
-    try:
-        return base64.b64decode(token.encode(), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise rules.invalid("The NextToken is not valid.") from None
 
 
 def _is_wanted(certificate: Certificate, params: Params, now: float) -> bool:

@@ -3,8 +3,6 @@
 Used by the other modules of services/application_autoscaling only.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -15,6 +13,7 @@ from neargate.kit.errors import ApiError
 from neargate.model.record import Scope
 from neargate.model.scaling import DIMENSION, NAMESPACE, ScalableTarget, target_id
 from neargate.model.scaling_policy import invalid
+from neargate.services import paging
 from neargate.services.call import Call, Params
 from neargate.state.catalog_scaling import SCALABLE_TARGET
 from neargate.state.store import Kind, Tx
@@ -120,21 +119,11 @@ def check_scope(params: Params) -> None:
 def page(
     params: Params, name: str, records: Sequence[T], id: Callable[[T], str], show: Callable[[T], Any]
 ) -> dict[str, Any]:
-    """A page of records that are in the order of their ids, and a token if there are more."""
+    """A page of records in the order of their ids, and a token if there are more."""
     limit = params.get("MaxResults")
     if limit is not None and not 1 <= limit <= _MOST_RESULTS:
         raise invalid(f"MaxResults must be between 1 and {_MOST_RESULTS}")
-    limit = limit or _MOST_RESULTS
-    after = _place_of(params.get("NextToken") or "")
-    rest = [record for record in records if id(record) > after]
-    answer: dict[str, Any] = {name: [show(record) for record in rest[:limit]]}
-    if len(rest) > limit:
-        answer["NextToken"] = base64.urlsafe_b64encode(id(rest[limit - 1]).encode()).decode()
-    return answer
-
-
-def _place_of(token: str) -> str:
-    try:
-        return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise ApiError("InvalidNextTokenException", "The next token is not valid.") from None
+    refused = ApiError("InvalidNextTokenException", "The next token is not valid.")
+    after = paging.place(params.get("NextToken"), lambda: refused)
+    shown, more = paging.page(records, id, after, limit or _MOST_RESULTS, show)
+    return {name: shown} | ({"NextToken": more} if more else {})

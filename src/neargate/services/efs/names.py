@@ -1,13 +1,12 @@
 """What requests hold: ids, tags, paging markers; and the records that they name. For services/efs only."""
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from neargate.kit.errors import ApiError
 from neargate.model.efs import AccessPoint, FileSystem, MountTarget, bare_id
 from neargate.model.record import Record, Scope
+from neargate.services import paging
 from neargate.services.call import Result
 from neargate.state.catalog import EFS_ACCESS_POINT, EFS_FILE_SYSTEM, EFS_MOUNT_TARGET
 from neargate.state.store import Tx
@@ -99,17 +98,6 @@ def page(
     names: tuple[str, str],
 ) -> Result:
     """A page of a list, and where the next begins. names -- of the list, and of the next marker."""
-    after = _untoken(marker) if marker else ""
-    rest = [row for row in sorted(rows, key=key) if key(row) > after]
-    shown = rest[: limit or _PAGE]
-    answer: Result = {names[0]: [show(row) for row in shown]}
-    if len(rest) > len(shown):
-        answer[names[1]] = base64.urlsafe_b64encode(key(shown[-1]).encode()).decode()
-    return answer
-
-
-def _untoken(marker: str) -> str:
-    try:
-        return base64.b64decode(marker.encode(), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise bad("The marker is invalid.") from None
+    after = paging.place(marker, lambda: bad("The marker is invalid."))
+    shown, more = paging.page(rows, key, after, limit or _PAGE, show)
+    return {names[0]: shown} | ({names[1]: more} if more else {})

@@ -1,7 +1,5 @@
 """What requests hold: names, ARNs, tags, markers; and the records they name. For services/elbv2 only."""
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -9,6 +7,7 @@ from typing import Any, Final, TypeVar
 from neargate.kit.errors import ApiError
 from neargate.model.balancer import Listener, ListenerRule, LoadBalancer, TargetGroup
 from neargate.model.record import Record, Scope
+from neargate.services import paging
 from neargate.services.call import Params, Result
 from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, LOAD_BALANCER, TARGET_GROUP
 from neargate.state.store import Kind, Tx
@@ -159,16 +158,6 @@ def page(
 ) -> Result:
     """A page of a list, by Marker and PageSize, in the order of `key`."""
     marker, size = params.get("Marker"), params.get("PageSize") or PAGE
-    after = _unmark(marker) if marker else ""
-    rest = [row for row in sorted(rows, key=key) if key(row) > after]
-    answer: Result = {member: [show(row) for row in rest[:size]]}
-    if len(rest) > size:
-        answer["NextMarker"] = base64.urlsafe_b64encode(key(rest[size - 1]).encode()).decode()
-    return answer
-
-
-def _unmark(marker: str) -> str:
-    try:
-        return base64.b64decode(marker.encode(), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise invalid(f"Marker '{clean(marker)}' is not valid") from None
+    after = paging.place(marker, lambda: invalid(f"Marker '{clean(params['Marker'])}' is not valid"))
+    shown, more = paging.page(rows, key, after, size, show)
+    return {member: shown} | ({"NextMarker": more} if more else {})

@@ -3,8 +3,6 @@
 For services/events only.
 """
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,6 +10,7 @@ from typing import Any, TypeVar
 from neargate.kit.errors import ApiError
 from neargate.model.event import DEFAULT_BUS, EventBus, Rule, bus_id, rule_arn
 from neargate.model.record import Record, Scope
+from neargate.services import paging
 from neargate.services.call import Call, Params, Result
 from neargate.state.catalog_events import EVENT_BUS, EVENT_RULE
 from neargate.state.store import Tx
@@ -102,22 +101,9 @@ def page(
     member: str,
 ) -> Result:
     """A page of rows in the order of their keys, and where the next begins."""
-    after = _untoken(params.get("NextToken"))
-    rest = [row for row in sorted(rows, key=key) if key(row) > after]
-    shown = rest[: params.get("Limit") or _PAGE]
-    answer: Result = {member: [show(row) for row in shown]}
-    if len(rest) > len(shown):
-        answer["NextToken"] = base64.urlsafe_b64encode(key(shown[-1]).encode()).decode()
-    return answer
-
-
-def _untoken(text: str | None) -> str:
-    if not text:
-        return ""
-    try:
-        return base64.b64decode(text.encode(), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise invalid("The NextToken is invalid.") from None
+    after = paging.place(params.get("NextToken"), lambda: invalid("The NextToken is invalid."))
+    shown, more = paging.page(rows, key, after, params.get("Limit") or _PAGE, show)
+    return {member: shown} | ({"NextToken": more} if more else {})
 
 
 def present(**members: Any) -> Result:

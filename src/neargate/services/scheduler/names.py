@@ -1,7 +1,5 @@
 """What requests hold: groups, paging tokens; and the service's errors. For services/scheduler only."""
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -9,6 +7,7 @@ from typing import Any, TypeVar
 from neargate.kit.errors import ApiError
 from neargate.model.event_schedule import DEFAULT_GROUP, EventSchedule, ScheduleGroup
 from neargate.model.record import Record, Scope
+from neargate.services import paging
 from neargate.services.call import Call, Params, Result
 from neargate.state.catalog_events import EVENT_SCHEDULE, EVENT_SCHEDULE_GROUP
 from neargate.state.store import Tx
@@ -73,19 +72,6 @@ def page(
     member: str,
 ) -> Result:
     """A page of rows in the order of their keys, and where the next begins."""
-    after = _untoken(params.get("NextToken"))
-    rest = [row for row in sorted(rows, key=key) if key(row) > after]
-    shown = rest[: params.get("MaxResults") or _PAGE]
-    answer: Result = {member: [show(row) for row in shown]}
-    if len(rest) > len(shown):
-        answer["NextToken"] = base64.urlsafe_b64encode(key(shown[-1]).encode()).decode()
-    return answer
-
-
-def _untoken(text: str | None) -> str:
-    if not text:
-        return ""
-    try:
-        return base64.b64decode(text.encode(), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise invalid("The NextToken is invalid.") from None
+    after = paging.place(params.get("NextToken"), lambda: invalid("The NextToken is invalid."))
+    shown, more = paging.page(rows, key, after, params.get("MaxResults") or _PAGE, show)
+    return {member: shown} | ({"NextToken": more} if more else {})

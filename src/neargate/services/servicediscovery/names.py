@@ -1,7 +1,5 @@
 """What requests hold: ids, tags, filters, paging; and the records that they name. For this package only."""
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,6 +7,7 @@ from neargate.kit.errors import ApiError
 from neargate.model.discovery import DiscoveryService, Instance, Namespace, Operation, bare_id, instance_key
 from neargate.model.discovery_rules import bad
 from neargate.model.record import Record, Scope
+from neargate.services import paging
 from neargate.services.call import Call, Result
 from neargate.state.catalog_discovery import DISCOVERY_SERVICE, INSTANCE, NAMESPACE, OPERATION
 from neargate.state.store import Tx
@@ -145,20 +144,9 @@ def page(
     member: str,
 ) -> Result:
     """A page of a list, and where the next begins."""
-    after = _untoken(token) if token else ""
-    rest = [row for row in sorted(rows, key=key) if key(row) > after]
-    shown = rest[: limit or _PAGE]
-    answer: Result = {member: [show(row) for row in shown]}
-    if len(rest) > len(shown):
-        answer["NextToken"] = base64.urlsafe_b64encode(key(shown[-1]).encode()).decode()
-    return answer
-
-
-def _untoken(token: str) -> str:
-    try:
-        return base64.b64decode(token.encode(), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise bad("NextToken is not valid.") from None
+    after = paging.place(token, lambda: bad("NextToken is not valid."))
+    shown, more = paging.page(rows, key, after, limit or _PAGE, show)
+    return {member: shown} | ({"NextToken": more} if more else {})
 
 
 def without_none(shown: dict[str, Any]) -> dict[str, Any]:
