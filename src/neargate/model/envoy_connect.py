@@ -6,7 +6,7 @@ Round robin; what fails is tried again at another target, and a target that fail
 from collections.abc import Sequence
 from typing import Any
 
-from neargate.model import envoy_pages
+from neargate.model import envoy_http
 from neargate.model.envoy_clusters import ADS, BUFFER, HTTP2
 from neargate.model.service_connect import ConnectEndpoint, ConnectTarget
 
@@ -82,24 +82,7 @@ def listener(endpoint: ConnectEndpoint) -> dict[str, Any]:
 
 
 def _http(endpoint: ConnectEndpoint) -> dict[str, Any]:
-    idle = f"{endpoint.idle_seconds}s"
-    router = {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True}
-    typed = {
-        "@type": _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": name(endpoint),
-        "rds": {"route_config_name": name(endpoint), "config_source": ADS},
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
-        "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "use_remote_address": True,
-        "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.255.255.255", "prefix_len": 32}]},
-        "generate_request_id": False,
-        "server_name": envoy_pages.SERVER,
-        "server_header_transformation": "PASS_THROUGH",
-        "http2_protocol_options": HTTP2,
-        "stream_idle_timeout": idle,
-        "common_http_protocol_options": {"idle_timeout": idle},
-    }
-    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}
+    return envoy_http.manager(name(endpoint), name(endpoint), f"{endpoint.idle_seconds}s")
 
 
 def _tcp(endpoint: ConnectEndpoint) -> dict[str, Any]:

@@ -6,10 +6,10 @@ would drain every connection.
 
 from typing import Any
 
-from neargate.model import access_logs, connection_logs, envoy_pages, envoy_stickiness, envoy_tls
+from neargate.model import access_logs, connection_logs, envoy_http, envoy_pages, envoy_stickiness, envoy_tls
 from neargate.model.balancer import Listener, LoadBalancer
 from neargate.model.balancing import enabled, number, path_of
-from neargate.model.envoy_clusters import ADS, BUFFER, HTTP2, HTTP_PROTOCOLS, NODE_CLUSTER, name
+from neargate.model.envoy_clusters import BUFFER, HTTP_PROTOCOLS, NODE_CLUSTER, name
 from neargate.model.envoy_conditions import SOURCE_HEADER
 from neargate.model.envoy_redirects import LUA
 from neargate.model.envoy_routes import TRACE_HEADER, WAKING, weights
@@ -67,34 +67,23 @@ def _http_manager(balancer: LoadBalancer, wanted: Listener, logs: str) -> dict[s
     longest = number(balancer.attributes, "client_keep_alive.seconds", _KEEP_ALIVE_SECONDS)
     mode = balancer.attributes.get("routing.http.xff_header_processing.mode", "append")
     with_port = enabled(balancer.attributes, "routing.http.xff_client_port.enabled")
-    typed: dict[str, Any] = {
-        "@type": _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": path_of(balancer.arn),
-        "rds": {"route_config_name": path_of(wanted.arn), "config_source": ADS},
-        "http_filters": _http_filters(),
-        "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "use_remote_address": True,
-        "skip_xff_append": mode != "append" or with_port,
-        # Nobody is trusted to steer Envoy by x-envoy-* headers.
-        "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.255.255.255", "prefix_len": 32}]},
-        "generate_request_id": False,
-        "server_name": envoy_pages.SERVER,
-        "server_header_transformation": "PASS_THROUGH",
-        "http2_protocol_options": HTTP2,
-        "stream_idle_timeout": idle,
-        "common_http_protocol_options": {"idle_timeout": idle, "max_connection_duration": f"{longest:.0f}s"},
-        "local_reply_config": envoy_pages.local_replies(),
-        "early_header_mutation_extensions": [_noted()],
-    }
-    if access_logs.wanted(balancer):
-        typed["access_log"] = [access_logs.envoy(balancer, wanted, logs)]
-    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}
+    noted = [access_logs.envoy(balancer, wanted, logs)] if access_logs.wanted(balancer) else []
+    return envoy_http.manager(
+        path_of(balancer.arn),
+        path_of(wanted.arn),
+        idle,
+        _http_filters(),
+        {"max_connection_duration": f"{longest:.0f}s"},
+        skip_xff_append=mode != "append" or with_port,
+        local_reply_config=envoy_pages.local_replies(),
+        early_header_mutation_extensions=[_noted()],
+        **({"access_log": noted} if noted else {}),
+    )
 
 
 def _http_filters() -> list[dict[str, Any]]:
     lua = {"@type": _EXT + "filters.http.lua.v3.Lua"}
     stateful = {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"}
-    router = {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True}
     node = {"envoy_grpc": {"cluster_name": NODE_CLUSTER}, "timeout": f"{_WAKING_SECONDS}s"}
     waking = {
         "@type": _EXT + "filters.http.ext_authz.v3.ExtAuthz",
@@ -107,7 +96,6 @@ def _http_filters() -> list[dict[str, Any]]:
         {"name": WAKING, "typed_config": waking, "disabled": True},
         {"name": LUA, "typed_config": lua, "disabled": True},
         *({"name": name, "typed_config": stateful, "disabled": True} for name in envoy_stickiness.FILTERS),
-        {"name": "envoy.filters.http.router", "typed_config": router},
     ]
 
 

@@ -4,7 +4,7 @@ services/ecs writes what callers ask for; control/services carries it out and wr
 rules of deployments are in model/deployments.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from neargate.model.record import Record
 from neargate.model.task import Part
@@ -84,6 +84,18 @@ class ServiceEvent(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Grows within the store."""
     at: float
     message: str
+
+
+REVISION_MEMBERS: Final[tuple[str, ...]] = (
+    "launchType",
+    "capacityProviderStrategy",
+    "platformVersion",
+    "networkConfiguration",
+    "loadBalancers",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+)
+"""What a service's tasks are made by, as far as callers say it: a service shows those of its revision."""
 
 
 class ServiceRevision(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,7 +13,7 @@ from neargate.control.services.draft import Draft
 from neargate.control.services.listeners import PRODUCTION, TEST, lead, pair
 from neargate.control.services.snapshot import alarm_names
 from neargate.model.deployments import breaker, events
-from neargate.model.service import Deployment, ServiceDeployment, ServiceRevision
+from neargate.model.service import REVISION_MEMBERS, Deployment, ServiceDeployment, ServiceRevision
 
 _BREAKER = "ECS deployment circuit breaker: "
 _ALARM = "ECS deployment alarm: "
@@ -21,16 +21,6 @@ _START_FAILED = "tasks failed to start."
 _STOPPED = "The deployment was stopped by a user."
 _ASKED = frozenset(("PENDING", "STOP_REQUESTED", "ROLLBACK_REQUESTED"))
 """What callers make a deployment that nothing was done for yet."""
-# What a service shows of its revision, as far as a revision has it.
-_MEMBERS = (
-    "launchType",
-    "capacityProviderStrategy",
-    "platformVersion",
-    "networkConfiguration",
-    "loadBalancers",
-    "serviceRegistries",
-    "serviceConnectConfiguration",
-)
 
 
 def begin(draft: Draft) -> None:
@@ -204,8 +194,8 @@ def roll_back(draft: Draft, process: ServiceDeployment, good: Deployment, reason
 
 def _body(body: Mapping[str, Any], revision: ServiceRevision) -> dict[str, Any]:
     """The service as its tasks are made now."""
-    rest = {name: value for name, value in body.items() if name not in _MEMBERS}
-    return {**rest, **{name: revision.body[name] for name in _MEMBERS if name in revision.body}}
+    rest = {name: value for name, value in body.items() if name not in REVISION_MEMBERS}
+    return {**rest, **{name: revision.body[name] for name in REVISION_MEMBERS if name in revision.body}}
 
 
 def baked(draft: Draft) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.model import service_rules
-from neargate.model.service import Service
+from neargate.model.service import REVISION_MEMBERS, Service
 from neargate.model.task import TaskDefinition
 from neargate.services.call import Call, Params, Result
 from neargate.services.ecs import names, service_names, service_render, service_requests, service_workload
@@ -60,7 +60,7 @@ def _fresh(service: Service, before: Service, now: float) -> Service:
 
 def _deployed(tx: Tx, call: Call, params: Params, before: Service, service: Service) -> Service:
     """The service with a new deployment, if its tasks are to be others, or if that is forced."""
-    given = {m for m in service_workload.MEMBERS if params.get(m) is not None}
+    given = {m for m in REVISION_MEMBERS if params.get(m) is not None}
     definition = _definition(tx, call, params, service)
     force = bool(params.get("forceNewDeployment"))
     strategy = service.body["deploymentConfiguration"]["strategy"]
@@ -83,8 +83,8 @@ def _deployed(tx: Tx, call: Call, params: Params, before: Service, service: Serv
     made = service_workload.complete(ground, _asked(service.body, params, given), given)
     if not force and any(made.get(m) != service.body.get(m) for m in _CAPACITY):
         raise names.invalid(_MUST_FORCE)
-    same = {m: service.body[m] for m in service_workload.MEMBERS if m in service.body}
-    unchanged = all(made.get(m) == same.get(m) for m in service_workload.MEMBERS)
+    same = {m: service.body[m] for m in REVISION_MEMBERS if m in service.body}
+    unchanged = all(made.get(m) == same.get(m) for m in REVISION_MEMBERS)
     if unchanged and not force and definition.arn == service.definition_arn:
         return service
     kept = {name: value for name, value in service.body.items() if name not in same}
@@ -101,7 +101,7 @@ def _to_be_checked(body: dict[str, Any], before: dict[str, Any]) -> bool:
 
 def _asked(body: dict[str, Any], params: Params, given: set[str]) -> dict[str, Any]:
     """The service's members with the request's instead. An empty strategy is launch type FARGATE."""
-    asked = {m: body[m] for m in service_workload.MEMBERS if m in body}
+    asked = {m: body[m] for m in REVISION_MEMBERS if m in body}
     asked |= {m: params[m] for m in given}
     if "capacityProviderStrategy" in given:
         asked.pop("launchType", None)

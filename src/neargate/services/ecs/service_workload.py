@@ -6,10 +6,11 @@ Service.body and TaskSet.body, and in the revision that tasks are made from.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from neargate.model import service_rules_tasks
 from neargate.model.capacity import check_strategy
+from neargate.model.service import REVISION_MEMBERS
 from neargate.model.task import Cluster, TaskDefinition
 from neargate.services.call import Call
 from neargate.services.ecs import names
@@ -20,15 +21,6 @@ from neargate.services.ecs.service_targets import check_targets
 from neargate.state.store import Tx
 
 Json = dict[str, Any]
-MEMBERS: Final[tuple[str, ...]] = (
-    "launchType",
-    "capacityProviderStrategy",
-    "platformVersion",
-    "networkConfiguration",
-    "loadBalancers",
-    "serviceRegistries",
-    "serviceConnectConfiguration",
-)
 _NO_INSTANCES = "No Container Instances were found in your cluster."
 _NOT_FARGATE = "Task definition does not support launch_type FARGATE."
 
@@ -54,7 +46,7 @@ class Ground:
     enable_execute_command: bool = False
 
 
-def complete(ground: Ground, asked: Mapping[str, Any], given: Collection[str] = MEMBERS) -> Json:
+def complete(ground: Ground, asked: Mapping[str, Any], given: Collection[str] = REVISION_MEMBERS) -> Json:
     """The members in full. given -- those that this request names: only they are looked up in the store.
 
     Raises AWS's errors, the first that is found.
