@@ -1,7 +1,6 @@
 """What a task could turn load balancing to: it may ask the door for any target at any address."""
 
 import contextlib
-import random
 import socket
 import subprocess
 import threading
@@ -11,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Stack
 from tests.e2e.test_balancer import Web, get, web_image
-from tests.support.real import eventually
+from tests.support.real import CHANCE, eventually
 
 __all__ = ["web_image"]
 
@@ -43,7 +42,7 @@ class Listening:
 @pytest.fixture
 def lan_address() -> Iterator[str]:
     """One of this machine's own in a private network, as the one that a router gave it."""
-    address = f"192.168.{random.randint(1, 250)}.{random.randint(1, 250)}"
+    address = f"192.168.{CHANCE.randint(1, 250)}.{CHANCE.randint(1, 250)}"
     subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
     yield address
     subprocess.run(["ip", "address", "delete", f"{address}/32", "dev", "lo"], check=True)

@@ -4,7 +4,6 @@ tasks or a store. Needs root, as Envoy is started as another user.
 
 import asyncio
 import concurrent.futures
-import random
 import socket
 import subprocess
 import tempfile
@@ -35,6 +34,7 @@ from neargate.node.balancer.envoy import Envoy
 from neargate.node.balancer.publication import Publication
 from neargate.node.balancer.waking import Waking
 from tests.support.reachable import reachable
+from tests.support.real import CHANCE
 from tests.support.web_target import WebTarget
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Rig:
     """`with Rig(directory) as rig`: `web` makes a target, `publish` tells Envoy, `get` asks it."""
 
     directory: Path
-    address: str = field(default_factory=lambda: f"127.{random.randint(1, 250)}.{random.randint(0, 250)}.9")
+    address: str = field(default_factory=lambda: f"127.{CHANCE.randint(1, 250)}.{CHANCE.randint(0, 250)}.9")
     publication: Publication = field(default_factory=Publication)
     translator: Translator = field(default_factory=Translator)
 

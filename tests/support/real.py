@@ -6,7 +6,6 @@ Used by tests/e2e, tests/faults and bench/. `leftovers` looks for everything tha
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import boto3
@@ -21,6 +21,8 @@ from botocore.config import Config
 
 from neargate.main import instance_of
 
+CHANCE = SystemRandom()
+"""Nobody's seed makes two tests side by side choose the same addresses."""
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +38,7 @@ def free_range() -> str:
     routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     candidates = [f"10.{number}." for number in range(100 + worker % 8, 250, 8)]
-    return random.choice([c for c in candidates if f" {c}" not in f" {routes}".replace("\n", " ")]) + "0.0/16"
+    return CHANCE.choice([c for c in candidates if f" {c}" not in f" {routes}".replace("\n", " ")]) + "0.0/16"
 
 
 class RealDaemon:

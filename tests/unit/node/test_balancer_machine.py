@@ -1,7 +1,6 @@
 """What load balancing makes on the machine: addresses, the way through the firewall, Envoy as a process."""
 
 import asyncio
-import random
 import secrets
 import subprocess
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from neargate.kit.settings import Settings
 from neargate.node.balancer.envoy import Envoy
 from neargate.node.network import balancers, firewall
 from tests.support.reachable import reachable
+from tests.support.real import CHANCE
 
 pytestmark = pytest.mark.root
 
@@ -25,7 +25,7 @@ def addresses(start: str) -> set[str]:
 
 def test_exactly_the_wanted_addresses_are_the_machines_own() -> None:
     """Those of a daemon before, too; never those of another daemon's range."""
-    start = f"198.{random.randint(18, 19)}.{random.randint(0, 250)}."
+    start = f"198.{CHANCE.randint(18, 19)}.{CHANCE.randint(0, 250)}."
     mine, other = f"{start}0/25", f"{start}128/25"
     try:
         balancers.own(other, [f"{start}200"])

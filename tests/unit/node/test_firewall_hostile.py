@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import secrets
 import socket
 import subprocess
@@ -15,9 +14,10 @@ from neargate.node.drivers.microvm.vmm.tree import become
 from neargate.node.network import firewall
 from neargate.node.network.interface import prefix
 from neargate.node.network.reach import may_be_checked
+from tests.support.real import CHANCE
 
 pytestmark = pytest.mark.root
-_START = f"198.{random.randint(18, 19)}.{random.randint(0, 250)}"
+_START = f"198.{CHANCE.randint(18, 19)}.{CHANCE.randint(0, 250)}"
 _ACCEPT = """
 import socket, sys
 server = socket.create_server((sys.argv[1], 80))
