@@ -2,23 +2,19 @@
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import Fleet
-from tests.support.real import BIN, RealDaemon, leftovers
+from tests.support.fleet import Fleet, fleet_of
+from tests.support.real import BIN
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    work: Path = tmp_path_factory.mktemp("fleet")
-    with RealDaemon(work / "data", NEARGATE_SERVICE_HEALTHY_SECONDS="5") as daemon:
-        fleet = Fleet(daemon, work)
+    with fleet_of(tmp_path_factory.mktemp("fleet"), NEARGATE_SERVICE_HEALTHY_SECONDS="5") as fleet:
         fleet.create("web", fleet.definition("1"), 2)
         fleet.stable("web")
         yield fleet
-    assert leftovers(work / "data") == []
 
 
 def _ecs(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,13 +1,12 @@
 """Deployments that cannot work: the breaker trips at the documented count, rolls back, and says so."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fleet import Fleet
-from tests.support.real import RealDaemon, eventually, leftovers
+from tests.support.fleet import Fleet, fleet_of
+from tests.support.real import eventually
 
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 THRESHOLD = 3
@@ -16,10 +15,8 @@ THRESHOLD = 3
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    work: Path = tmp_path_factory.mktemp("fleet")
-    with RealDaemon(work / "data", NEARGATE_SERVICE_HEALTHY_SECONDS="5") as daemon:
-        yield Fleet(daemon, work)
-    assert leftovers(work / "data") == []
+    with fleet_of(tmp_path_factory.mktemp("fleet"), NEARGATE_SERVICE_HEALTHY_SECONDS="5") as fleet:
+        yield fleet
 
 
 def _processes(fleet: Fleet, name: str) -> list[dict[str, Any]]:

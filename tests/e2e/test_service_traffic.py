@@ -6,13 +6,12 @@
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fleet import PORT, Fleet
-from tests.support.real import RealDaemon, eventually, leftovers
+from tests.support.fleet import PORT, Fleet, fleet_of
+from tests.support.real import eventually
 from tests.support.traffic import Report
 
 RUNS = int(os.environ.get("NEARGATE_TEST_ROLLOUTS", "1"))
@@ -21,10 +20,8 @@ RATE, TASKS = 500, 6
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    work: Path = tmp_path_factory.mktemp("fleet")
-    with RealDaemon(work / "data") as daemon:
-        yield Fleet(daemon, work)
-    assert leftovers(work / "data") == []
+    with fleet_of(tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
 
 
 def _nothing_failed(report: Report, *versions: str) -> None:

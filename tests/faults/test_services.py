@@ -7,12 +7,10 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import Fleet
-from tests.support.real import RealDaemon, leftovers
+from tests.support.fleet import Fleet, fleet_of
 
 SECONDS = int(os.environ.get("NEARGATE_TEST_STORM", "10"))
 TASKS, RATE, SHARE, PAUSE = 6, 200, 0.3, 2.0
@@ -22,10 +20,8 @@ SEEN_SECONDS = 1.0
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    work: Path = tmp_path_factory.mktemp("fleet")
-    with RealDaemon(work / "data") as daemon:
-        yield Fleet(daemon, work)
-    assert leftovers(work / "data") == []
+    with fleet_of(tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
 
 
 def test_a_storm_of_kills(fleet: Fleet) -> None:

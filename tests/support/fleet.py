@@ -8,18 +8,27 @@ import contextlib
 import itertools
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from neargate.main import instance_of
 from tests.support.images import busybox_image
 from tests.support.python_image import python_image
-from tests.support.real import RealDaemon, eventually
+from tests.support.real import RealDaemon, eventually, leftovers
 from tests.support.traffic import Traffic
 
 PROGRAM = Path(__file__).with_name("web_program.py")
 PORT = 8080
 ROLE = "arn:aws:iam::000000000000:role/execution"
+
+
+@contextlib.contextmanager
+def fleet_of(work: Path, **environment: str) -> Iterator["Fleet"]:
+    """On a daemon of its own, of which nothing is left afterwards."""
+    with RealDaemon(work / "data", **environment) as daemon:
+        yield Fleet(daemon, work)
+    assert leftovers(work / "data") == []
 
 
 class Fleet:

@@ -17,6 +17,7 @@ from neargate.state.catalog_discovery import CONNECT_ENDPOINT, NAMESPACE
 from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT
 from neargate.state.sqlite import SqliteStore
 from neargate.state.store import Tx
+from tests.support.tasks import running_task
 
 SCOPE = {"account": "000000000000", "region": "us-east-1"}
 SPACE = Namespace(**SCOPE, id="ns-1", arn="arn:n/ns-1", name="mesh", type="HTTP", http_name="mesh")
@@ -41,24 +42,7 @@ def service(arn: str = "service/c/shop", **change: Any) -> Service:
 
 
 def task(number: int, revision: str = "blue", **change: Any) -> Task:
-    made = Task(
-        **SCOPE,
-        arn=f"task/{number}",
-        id=str(number),
-        cluster_arn="c",
-        definition_arn="d",
-        family="web",
-        revision=1,
-        last_status="RUNNING",
-        desired_status="RUNNING",
-        cpu="256",
-        memory="512",
-        containers=(),
-        service_arn="service/c/shop",
-        revision_arn=revision,
-        private_ip=f"10.0.0.{number}",
-    )
-    return replace(made, **change)
+    return running_task(number, **{"service_arn": "service/c/shop", "revision_arn": revision, **change})
 
 
 @pytest.fixture

@@ -8,25 +8,17 @@ from msgspec.structs import replace
 from neargate.model.discovery import DiscoveryService, Instance
 from neargate.model.discovery_tasks import differences, instances_of
 from neargate.model.task import Task, TaskDefinition
+from tests.support.tasks import running_task
 
 SCOPE = {"account": "000000000000", "region": "us-east-1"}
 ARN = "arn:aws:servicediscovery:us-east-1:000000000000:service/srv-1"
 SERVICE = DiscoveryService(**SCOPE, id="srv-1", arn=ARN, name="web", namespace_id="ns-1", type="DNS_HTTP")
-TASK = Task(
-    **SCOPE,
+TASK = running_task(
+    4,
     arn="arn:aws:ecs:us-east-1:000000000000:task/c/one",
     id="one",
     cluster_arn="arn:aws:ecs:us-east-1:000000000000:cluster/c",
-    definition_arn="d",
-    family="web",
-    revision=1,
-    last_status="RUNNING",
-    desired_status="RUNNING",
-    cpu="256",
-    memory="512",
-    containers=(),
     service_arn="arn:aws:ecs:us-east-1:000000000000:service/c/shop",
-    private_ip="10.0.0.4",
     availability_zone="us-east-1a",
 )
 

@@ -22,6 +22,7 @@ from neargate.model.service_connect import (
 )
 from neargate.model.task import Task, TaskDefinition
 from neargate.node.balancer.protos import packed
+from tests.support.tasks import running_task
 
 SCOPE = {"account": "000000000000", "region": "us-east-1"}
 NAMESPACE = "arn:aws:servicediscovery:us-east-1:000000000000:namespace/ns-1"
@@ -67,25 +68,6 @@ def test_what_is_offered_and_its_defaults() -> None:
     assert namespace_of({}) == "" and list(offered(service(enabled=False), definition(HTTP), "mesh")) == []
 
 
-def task(number: int, **change: Any) -> Task:
-    made = Task(
-        **SCOPE,
-        arn=f"task/{number}",
-        id=str(number),
-        cluster_arn="c",
-        definition_arn="d",
-        family="web",
-        revision=1,
-        last_status="RUNNING",
-        desired_status="RUNNING",
-        cpu="256",
-        memory="512",
-        containers=(),
-        private_ip=f"10.0.0.{number}",
-    )
-    return replace(made, **change)
-
-
 def endpoint(*found: ConnectTarget, protocol: str = "http") -> ConnectEndpoint:
     return ConnectEndpoint(
         **SCOPE,
@@ -109,16 +91,19 @@ def answering(*tasks: Task, **container: Any) -> list[str]:
 
 def test_who_answers() -> None:
     others = [
-        task(2, last_status="PENDING"),
-        task(3, desired_status="STOPPED"),
-        task(4, private_ip=""),
-        task(5, definition_arn="gone"),
+        running_task(2, last_status="PENDING"),
+        running_task(3, desired_status="STOPPED"),
+        running_task(4, private_ip=""),
+        running_task(5, definition_arn="gone"),
     ]
-    assert answering(task(1), *others) == ["10.0.0.1"]
-    assert answering(task(1), task(2, health="UNHEALTHY")) == ["10.0.0.1"]
-    assert answering(task(1, health="UNHEALTHY"), task(2, health="UNHEALTHY")) == ["10.0.0.1", "10.0.0.2"]
+    assert answering(running_task(1), *others) == ["10.0.0.1"]
+    assert answering(running_task(1), running_task(2, health="UNHEALTHY")) == ["10.0.0.1"]
+    assert answering(running_task(1, health="UNHEALTHY"), running_task(2, health="UNHEALTHY")) == [
+        "10.0.0.1",
+        "10.0.0.2",
+    ]
     checked = {"healthCheck": {"command": ["true"]}}
-    assert answering(task(1), task(2, health="HEALTHY"), **checked) == ["10.0.0.2"]
+    assert answering(running_task(1), running_task(2, health="HEALTHY"), **checked) == ["10.0.0.2"]
     assert answering() == []
 
 
