@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ from neargate.node.metadata import Endpoint
 from neargate.node.network import endpoint as task_endpoint
 from neargate.node.network.nft import FirewallError
 from neargate.node.resolver.keeper import Keeper
-from neargate.node.sampler import SampleCell, Sampler
+from neargate.node.sampler import Sampler
 from neargate.node.select import node_parts
 from neargate.oci.content import ContentStore
 from neargate.oci.errors import ImageError
@@ -147,6 +147,7 @@ async def _node(
     names = _names(settings)
     cell = LocalCell(house, operations, nodes, names.servers)
     seen_by_node: Cell = cell  # the one place where the two sides' types are held against each other
+    node_id, real = await _node_id(house), settings.isolation != "fake"
     async with AsyncExitStack() as stack:
         driver, images = await node_parts(settings, house.blobs, seen_by_node, house.endpoint)
         await stack.enter_async_context(driver)
@@ -157,12 +158,12 @@ async def _node(
             images=images,
             logs=shipper,
             directory=settings.data_dir / "sandboxes",
-            node_id=await _node_id(house),
+            node_id=node_id,
             clock=house.clock,
         )
         app = door(images) if door is not None else None
         listeners = []
-        if app is not None and settings.isolation != "fake":
+        if app is not None and real:
             listeners = await stack.enter_async_context(_task_listeners(settings))
         group = await stack.enter_async_context(_cancelled_at_exit())
         if app is not None and listeners:
@@ -170,28 +171,30 @@ async def _node(
             both: tuple[server.Answers, ...] = (endpoint, TaskDoor(app, endpoint.is_task))
             for answers, listener in zip(both, listeners, strict=True):
                 group.create_task(_serve_tasks(agent, answers, settings, listener), name="task-endpoint")
-        if door is not None and settings.isolation != "fake":
+        if app is not None and real:
             group.create_task(names.run(cell, house.clock), name="names")
             await names.ready()
         group.create_task(agent.run(), name="agent")
-        if door is not None:  # whoever tears down starts nothing
+        chores = _chores(house, opened_at)
+        if app is not None:  # whoever tears down starts nothing
             group.create_task(_balancing(settings, house), name="balancing")
-            samples: SampleCell = Samples(house)
-            sampler = Sampler(agent, samples, await _node_id(house), house.clock)
+            sampler = Sampler(agent, Samples(house), node_id, house.clock)
             group.create_task(sampler.run(), name="sampler")
-        chores = {
-            "log-expiry": lambda: expire_forever(house),
-            "metric-expiry": lambda: cloudwatch.expire_forever(house),
-            "registry-collect": lambda: collect_forever(house),
-            "efs-sweep": lambda: sweep_forever(house),
-            "object-sweep": lambda: s3.sweep(house, opened_at),
-        }
-        if door is not None:  # whoever tears down starts nothing
             run = Inward(house, "ecs", "RunTask", run_task, _root(settings))
-            chores["events"] = Events(house, run).run
-            chores["schedules"] = Schedules(house).run
-        group.create_task(Loops(house, chores, services=door is not None).run(), name="loops")
+            chores |= {"events": Events(house, run).run, "schedules": Schedules(house).run}
+        group.create_task(Loops(house, chores, services=app is not None).run(), name="loops")
         yield driver, app
+
+
+def _chores(house: House, opened_at: float) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What services have to do for ever beside the loops: forget what is old, sweep up. By name."""
+    return {
+        "log-expiry": lambda: expire_forever(house),
+        "metric-expiry": lambda: cloudwatch.expire_forever(house),
+        "registry-collect": lambda: collect_forever(house),
+        "efs-sweep": lambda: sweep_forever(house),
+        "object-sweep": lambda: s3.sweep(house, opened_at),
+    }
 
 
 async def _balancing(settings: Settings, house: House) -> None:
