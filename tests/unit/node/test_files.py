@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 import neargate
-from neargate.node.drivers.microvm.vmm import fuse
-from neargate.node.drivers.microvm.vmm.files import Volume
 from neargate.node.guest import shares
+from neargate.node.shares import fuse
+from neargate.node.shares.files import Volume
 from neargate.node.shim import kernel
 from tests.support.reachable import reachable
 
@@ -30,10 +30,10 @@ Mounter = Callable[..., Path]
 _SERVER = """
 import os, socket, sys
 sys.path.append(sys.argv[1])
-from neargate.node.drivers.microvm.vmm import file_server
+from neargate.node.shares import serial
 port, root, *user = map(int, sys.argv[2:])
 with socket.socket(fileno=port) as end:
-    pid = file_server.start(end, [(root, tuple(user) or None)])
+    pid = serial.start(end, [(root, tuple(user) or None)])
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 

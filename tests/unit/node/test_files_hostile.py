@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neargate.node.drivers.microvm.vmm import files, fuse, tree
-from neargate.node.drivers.microvm.vmm.files import Volume
+from neargate.node.shares import files, fuse, tree
+from neargate.node.shares.files import Volume
 
 pytestmark = pytest.mark.root
 _LOCKS = (fuse.GETLK, fuse.SETLK, fuse.SETLKW)

@@ -1,7 +1,7 @@
 """The guest's side of volumes that outlive a task: FUSE, whose requests go to the host by a port.
 
 Called by agent.py once it is known which sandbox this machine is. Two processes carry the messages, one each
-way, so that neither waits for the other; drivers/microvm/vmm/file_server.py answers.
+way, so that neither waits for the other; shares/serial.py answers.
 """
 
 import errno

@@ -12,12 +12,13 @@ import sys
 import time
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import file_server, launch, scratch, told
+from neargate.node.drivers.microvm.vmm import launch, scratch, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.terminals import Terminals
 from neargate.node.drivers.microvm.vmm.vm import FRAME, Vm, VmError, said
 from neargate.node.guest import frames
+from neargate.node.shares import serial
 from neargate.node.shim import birth, kernel, shared
 from neargate.node.shim.main import VERSION, Shim
 from neargate.node.shim.peers import Peer
@@ -150,7 +151,7 @@ class Supervisor(Shim):
         if volumes:
             users = [tuple(volume["user"]) if volume.get("user") else None for volume in volumes]
             served = list(zip(roots, users, strict=True))
-            self._file_server = file_server.start(self.vm.files, served)
+            self._file_server = serial.start(self.vm.files, served)
         for fd in (*roots, self.vm.files.detach()):
             os.close(fd)
         return [{"name": volume["volume"], "has_user": bool(volume.get("user"))} for volume in volumes]

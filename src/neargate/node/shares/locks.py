@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Callable
 
-from neargate.node.drivers.microvm.vmm import fuse
+from neargate.node.shares import fuse
 
 _OFD_GET, _OFD_SET = 36, 37
 _FLOCK = struct.Struct("=hhxxxxqqixxxx")

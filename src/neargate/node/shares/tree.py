@@ -10,7 +10,7 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from neargate.node.drivers.microvm.vmm import fuse
+from neargate.node.shares import fuse
 
 _KEPT_OPEN = 2048
 """Descriptors of files that can be found again by their handles."""

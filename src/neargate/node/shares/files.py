@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from itertools import islice
 
-from neargate.node.drivers.microvm.vmm import fuse, tree
-from neargate.node.drivers.microvm.vmm.locks import Locks
+from neargate.node.shares import fuse, tree
+from neargate.node.shares.locks import Locks
 
 _OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_DIRECTORY
 _MADE_ANYWHERE = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
