@@ -2,6 +2,7 @@
 
 Forked by the supervisor of a virtual machine that has such volumes. It sees nothing but them: no path of the
 host, no network, no other process; of root's powers it keeps those over files. It dies with the supervisor.
+"""
 
 import ctypes
 import os
