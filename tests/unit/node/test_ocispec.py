@@ -1,5 +1,7 @@
 """The OCI configuration: Docker's defaults and rules, as tables."""
 
+import platform
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,8 +146,12 @@ def test_seccomp_is_dockers_without_namespaces() -> None:
         "keyctl",
         "bpf",
         "socket",
+        "syslog",
         "init_module",
     }
     admin = seccomp.oci_profile(ocispec.CAPABILITIES | {"CAP_SYS_ADMIN"})
     assert any("mount" in r["names"] and r["action"] == "SCMP_ACT_ALLOW" for r in admin["syscalls"])
+    assert profile["architectures"] == [f"SCMP_ARCH_{platform.machine().upper()}"]
+    logs = seccomp.oci_profile(ocispec.CAPABILITIES | {"CAP_SYSLOG"})
+    assert any("syslog" in r["names"] and r["action"] == "SCMP_ACT_ALLOW" for r in logs["syscalls"])
     assert len(seccomp.bpf(ocispec.CAPABILITIES)) > 1000

@@ -41,6 +41,7 @@ class Interface:
         self._inside.up(self._inside.find("eth0"))
         self.configure(address, gateway)
         outer = self._outer()
+        self._host.check_sources(outer)
         self._host.add_address(outer, gateway)
         self._host.add_route(address, outer)
 

@@ -17,6 +17,7 @@ RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_PID = 1, 3, 18, 19
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFLA_AF_SPEC, IFLA_INET_CONF, IPV4_DEVCONF_RP_FILTER = 26, 1, 8
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
@@ -133,6 +134,13 @@ class RtNetlink:
 
     def up(self, index: int) -> None:
         self.request(RTM_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, index, IFF_UP, IFF_UP))
+
+    def check_sources(self, index: int) -> None:
+        """Take nothing from it in the name of whom no route leads there to. (Nor what is asked by ARP: who
+        asks is kept in a table of all interfaces.)"""
+        strict = attribute(IPV4_DEVCONF_RP_FILTER, struct.pack("=I", 1))
+        spec = nested(IFLA_AF_SPEC, nested(socket.AF_INET, nested(IFLA_INET_CONF, strict)))
+        self.request(RTM_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, index, 0, 0) + spec)
 
     def make_veth(self, name: str, peer: str, peer_mac: str, peer_pid: int) -> None:
         """A veth pair: `name` here and up, `peer` in the network namespace of process `peer_pid`."""

@@ -113,6 +113,7 @@ def _first_free(names: list[str], take: Callable[[str], None]) -> str:
 
 
 def _serve(netlink: nl.RtNetlink, index: int, address: str, gateway: str) -> None:
+    netlink.check_sources(index)
     netlink.up(index)
     netlink.add_address(index, gateway)
     netlink.add_route(address, index)
