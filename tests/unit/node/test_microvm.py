@@ -5,9 +5,12 @@ import itertools
 import json
 import mmap
 import os
+import socket
 import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,8 +20,10 @@ from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.node import spool
 from neargate.node.drivers.microvm import cpio, verdict
 from neargate.node.drivers.microvm.templates import size_of, uid_of
-from neargate.node.drivers.microvm.vmm import machine, scratch, template, told
+from neargate.node.drivers.microvm.vmm import logs, machine, scratch, template, told
 from neargate.node.drivers.microvm.vmm.logs import Log
+from neargate.node.drivers.microvm.vmm.supervisor import Supervisor
+from neargate.node.drivers.microvm.vmm.vm import Vm
 from neargate.node.guest import frames
 
 MIB = 1 << 20
@@ -89,8 +94,53 @@ def test_states_that_are_none(nonsense: object) -> None:
     assert told.states(nonsense, {"c"}, {"c": "task-1"}, 77) == {}
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        frames.json_frame({"id": [], "ok": {}}),
+        frames.json_frame({"id": {"1": 1}, "error": "x"}),
+        frames.FRAME.pack(frames.JSON, 1 << 30),
+        frames.FRAME.pack(frames.JSON, 4) + b"[1] ",
+        frames.FRAME.pack(frames.LOG, 1) + b"\1",
+    ],
+)
+def test_a_guest_that_does_not_keep_to_the_protocol_is_ended(said: bytes) -> None:
+    """And its supervisor says why, instead of dying of it."""
+    read, write = os.pipe()
+    ours, guests = socket.socketpair()
+    guests.sendall(said)
+    child = os.fork()
+    if not child:
+        try:
+            os.dup2(write, 2)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            supervisor = Supervisor({"cgroup": "none", "v2": False}, cast(Vm, _Machine(ours)))
+            supervisor._from_guest(ours.fileno())
+        finally:
+            os._exit(0)
+    os.close(write)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    for end in (ours, guests):
+        end.close()
+    assert "does not keep to the protocol" in text and "the virtual machine has ended" in text
+
+
+class _Machine:
+    """As much of one as has a guest."""
+
+    def __init__(self, port: socket.socket) -> None:
+        self.port = port
+        self.output = os.open("/dev/null", os.O_RDONLY)
+
+    def kill(self) -> None:
+        """It is none."""
+
+
 def test_answers_are_checked() -> None:
     assert told.answer("start", {"error": "x" * 10_000}) == {"error": "x" * 4096}
+    assert told.answer("start", {"error": "half \ud800"}) == {"error": "half ?"}
     assert told.answer("start", {"ok": {"anything": 1}}) == {"ok": {}}
     assert told.answer("exec", {"ok": {"exit_code": 4, "output": "6162", "timed_out": True}}) == {
         "ok": {"exit_code": 4, "output": "6162", "timed_out": True}
@@ -125,11 +175,32 @@ def test_a_log_that_blocks_waits_for_room_and_keeps_the_order(tmp_path: Path) ->
     assert read == b"".join(lines) and (tmp_path / "spool/end").exists()
 
 
-def test_a_guest_that_ignores_the_window_is_not_kept_in_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [65_535, 100, 0])
+def test_a_guest_that_ignores_the_window_fills_neither_memory_nor_disk(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even with frames of nothing."""
+    monkeypatch.setattr(logs, "_MOST_FRAMES", 2000)
     log = Log(str(tmp_path / "spool"), 4096, blocking=True)
-    for _ in range(64):
-        log.take(frames.LOG, spool.STDERR, b"x" * 65_535 + b"\n")
-    assert not log.waits or log.advance(regardless=True) <= 4 * frames.WINDOW + 2 * MIB
+    log.take(frames.LOG, spool.STDERR, b"y" * 65_535 + b"\n")
+    tracemalloc.start()
+    for _ in range(10_000 if size < 1000 else 400):
+        log.take(frames.LOG, spool.STDERR, os.urandom(1) * size)
+        log.take(frames.CLOSED, spool.STDERR, b"")
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < (3 * MIB if size > 1000 else 600_000)
+    assert sum(path.stat().st_size for path in (tmp_path / "spool").iterdir()) < 128 * 1024
+    log.end()
+    assert sum(path.stat().st_size for path in (tmp_path / "spool").iterdir()) < 3 * MIB
+
+
+def test_a_window_of_single_bytes_is_kept(tmp_path: Path) -> None:
+    log = Log(str(tmp_path / "spool"), 4096, blocking=True)
+    log.take(frames.LOG, spool.STDOUT, b"y" * 8191 + b"\n")
+    for at in range(frames.WINDOW):
+        assert log.take(frames.LOG, 1 + at % 2, b"x") == 0
+    assert log.advance(regardless=True) == frames.WINDOW
 
 
 def _payloads(segment: Path) -> bytes:

@@ -213,7 +213,10 @@ class Supervisor(Shim):
             return self._changed()
         if "terminal" in message:
             return self._relay.told(message)
-        peer, number, request = self._asked.pop(message.get("id", 0), (None, 0, {}))
+        answered = message.get("id", 0)
+        if not isinstance(answered, int):
+            raise frames.FrameError("an answer to what was not asked")
+        peer, number, request = self._asked.pop(answered, (None, 0, {}))
         if not request:
             return
         answer = told.answer(request["op"], message)

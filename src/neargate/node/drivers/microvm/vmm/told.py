@@ -44,7 +44,7 @@ def _state(name: str, told: dict[str, Any], runtime_id: str, pid: int) -> dict[s
 def answer(op: str, message: dict[str, Any]) -> dict[str, Any]:
     """{"error"} or {"ok"} of the answer to one request."""
     if "error" in message:
-        return {"error": str(message["error"])[:_TEXT]}
+        return {"error": _text(message["error"])}
     ok = message.get("ok")
     ok = ok if isinstance(ok, dict) else {}
     match op:
@@ -74,6 +74,11 @@ def base64_of(text: object) -> str:
         return base64.b64encode(base64.b64decode(str(text), validate=True)).decode()
     except ValueError:
         return ""
+
+
+def _text(value: object) -> str:
+    """JSON can carry halves of characters, which nothing can write down."""
+    return str(value)[:_TEXT].encode(errors="replace").decode()
 
 
 def _hex(text: object) -> str:
