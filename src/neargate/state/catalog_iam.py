@@ -1,0 +1,16 @@
+"""Kinds of IAM; see catalog.py.
+
+Imported by state/roles and services/iam.
+"""
+
+from neargate.model.role import InstanceProfile, ManagedPolicy, Role, name_id
+from neargate.state.store import Kind
+
+IAM_ROLE = Kind("iam-role", Role, lambda r: name_id(r.account, r.name))
+IAM_POLICY = Kind("iam-policy", ManagedPolicy, lambda r: name_id(r.account, r.name))
+IAM_INSTANCE_PROFILE = Kind(
+    "iam-instance-profile",
+    InstanceProfile,
+    lambda r: name_id(r.account, r.name),
+    {"role": lambda r: name_id(r.account, r.role) if r.role else None},
+)
