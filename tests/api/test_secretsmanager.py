@@ -125,6 +125,16 @@ async def test_versions_and_their_labels(house: House) -> None:
     assert first not in shown["VersionIdsToStages"]
 
 
+async def test_the_first_version_is_the_current_one_whatever_its_labels(house: House) -> None:
+    await house.create_secret(Name="db")
+    made = await house.put_secret_value(SecretId="db", SecretString="1", VersionStages=["mine"])
+    assert made["VersionStages"] == ["AWSCURRENT", "mine"]
+    assert await value(house) == "1"
+    later = await house.put_secret_value(SecretId="db", SecretString="2", VersionStages=["mine"])
+    assert later["VersionStages"] == ["mine"]
+    assert await value(house) == "1"
+
+
 async def test_a_call_repeated_makes_one_version(house: House) -> None:
     token = "a" * 32
     made = await house.create_secret(Name="db", SecretString="1", ClientRequestToken=token)
@@ -210,7 +220,15 @@ async def test_lists(house: House) -> None:
         ("name", ["prod/w", "test"], ["prod/web", "test/db"]),
         ("tag-key", ["test"], ["test/db"]),
         ("description", ["of prod/d"], ["prod/db"]),
+        ("description", ["OF prod/d"], ["prod/db"]),
+        ("description", ["prod"], []),
+        ("name", ["Prod/"], []),
+        ("tag-key", ["Test"], []),
+        ("tag-value", ["X"], []),
         ("all", ["x"], ["prod/db", "prod/web", "test/db"]),
+        ("all", ["DB of"], ["prod/db", "test/db"]),
+        ("all", ["web none"], []),
+        ("all", ["!prod"], ["test/db"]),
         ("owning-service", ["rds"], []),
     ):
         found = await listed(SortOrder="asc", Filters=[{"Key": key, "Values": values}])

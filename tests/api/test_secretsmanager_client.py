@@ -165,6 +165,11 @@ def test_rotation_is_recorded_and_refused_where_it_would_run(client: Any) -> Non
     assert text == "No Lambda rotation function ARN is associated with this secret."
     text = refused("InvalidRequestException", client.rotate_secret, SecretId="db", RotationLambdaARN=function)
     assert "not built into neargate" in text
+    for rules in ({"ScheduleExpression": "nonsense"}, {"ScheduleExpression": "at(2030-01-01T00:00:00)"}):
+        refused(
+            "InvalidParameterException", client.rotate_secret, SecretId="db", RotationLambdaARN=function,
+            RotateImmediately=False, RotationRules=rules,
+        )  # fmt: skip
     assert "RotationEnabled" not in client.describe_secret(SecretId="db")
     client.rotate_secret(
         SecretId="db", RotationLambdaARN=function, RotateImmediately=False,
@@ -174,6 +179,11 @@ def test_rotation_is_recorded_and_refused_where_it_would_run(client: Any) -> Non
     assert (shown["RotationEnabled"], shown["RotationLambdaARN"]) == (True, function)
     assert shown["RotationRules"] == {"AutomaticallyAfterDays": 30, "Duration": "2h"}
     assert "NextRotationDate" not in shown
+    schedule = {"ScheduleExpression": "cron(0 16 1,15 * ? *)", "Duration": "2h"}
+    client.rotate_secret(SecretId="db", RotateImmediately=False, RotationRules=schedule)
+    assert client.describe_secret(SecretId="db")["RotationRules"] == schedule
+    rules = {"AutomaticallyAfterDays": 30, "Duration": "2h"}
+    client.rotate_secret(SecretId="db", RotateImmediately=False, RotationRules=rules)
     client.cancel_rotate_secret(SecretId="db")
     assert client.describe_secret(SecretId="db")["RotationEnabled"] is False
     assert client.list_secrets()["SecretList"][0]["RotationRules"]["AutomaticallyAfterDays"] == 30

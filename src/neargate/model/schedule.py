@@ -2,7 +2,8 @@
 zone. Pure.
 
 Called by services/application_autoscaling, services/events and services/scheduler to check an expression, and
-by their loops for the next moment. Each service words its refusal itself: ScheduleError says what is wrong.
+by their loops for the next moment; by services/secretsmanager to check one. Each service words its refusal
+itself: ScheduleError says what is wrong.
 """
 
 import functools

@@ -72,13 +72,19 @@ def _is_after(row: tuple[float | str, str], place: tuple[float | str, str], desc
 
 
 def _fits(secret: Secret, key: str, values: Sequence[str]) -> bool:
-    """True if a text begins with any of the values, or (of a value after `!`) none begins with it."""
-    texts = [text.lower() for text in _TEXTS[key](secret)]
-    for value in values:
-        found = any(text.startswith(value.lstrip("!").lower()) for text in texts)
-        if found != value.startswith("!"):
-            return True
-    return False
+    """True if any of the values is found, or (of a value after `!`) is not."""
+    texts = _TEXTS[key](secret)
+    return any(_found(texts, key, value.lstrip("!")) != value.startswith("!") for value in values)
+
+
+def _found(texts: Sequence[str], key: str, value: str) -> bool:
+    """At the head of a text; of `all`, each word anywhere. These and descriptions ignore case, as on AWS."""
+    if key not in ("all", "description"):
+        return any(text.startswith(value) for text in texts)
+    lowered = [text.lower() for text in texts]
+    if key == "description":
+        return any(text.startswith(value.lower()) for text in lowered)
+    return all(any(word in text for text in lowered) for word in value.lower().split())
 
 
 def _shown(secret: Secret) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
-from neargate.model.secret import NONCE_BYTES, Secret, Value, Version, moved, seal, version_id
+from neargate.model.secret import CURRENT, NONCE_BYTES, Secret, Value, Version, moved, seal, version_id
 from neargate.services.call import Call, Params
 from neargate.state import secrets
 from neargate.state.catalog import SECRET, SECRET_VERSION
@@ -74,7 +74,9 @@ def request_token(call: Call, params: Params) -> str:
 
 
 def add_version(tx: Tx, call: Call, secret: Secret, id: str, value: Value, labels: Sequence[str]) -> Secret:
-    """Keep a value as version `id` with these labels. Raise ResourceExistsException on another value."""
+    """Keep a value as version `id` with these labels; the first of all is the current one whatever they are.
+    Raise ResourceExistsException on another value.
+    """
     key = call.house.signing_key
     old = tx.get(SECRET_VERSION, version_id(secret.arn, id))
     if old is not None:
@@ -92,7 +94,8 @@ def add_version(tx: Tx, call: Call, secret: Secret, id: str, value: Value, label
         binary=value.binary,
     )
     tx.put(SECRET_VERSION, version)
-    changed = replace(secret, stages=moved(secret.stages, id, labels), changed_at=call.now())
+    taken = labels if CURRENT in secret.stages else [*labels, CURRENT]
+    changed = replace(secret, stages=moved(secret.stages, id, taken), changed_at=call.now())
     secrets.trim(tx, changed)
     return tx.put(SECRET, changed)
 

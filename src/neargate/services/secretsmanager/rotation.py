@@ -6,6 +6,8 @@ A rotation is done by a Lambda function, and functions are not built: what would
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
+from neargate.model import schedule
+from neargate.model.schedule import ScheduleError
 from neargate.model.secret import Rotation, Secret
 from neargate.services.call import Call, Params, Result
 from neargate.services.secretsmanager import names
@@ -20,6 +22,8 @@ async def rotate_secret(call: Call, params: Params) -> Result:
         raise names.invalid("Rotation of other systems' secrets is not built into neargate.")
     if rules.get("AutomaticallyAfterDays") is not None and rules.get("ScheduleExpression") is not None:
         raise names.invalid("You can't specify both AutomaticallyAfterDays and ScheduleExpression.")
+    if rules.get("ScheduleExpression") is not None:
+        _check_schedule(rules["ScheduleExpression"])
     given, now = names.text_of(params, "RotationLambdaARN"), params.get("RotateImmediately", True)
 
     def body(tx: Tx) -> Secret:
@@ -46,6 +50,15 @@ async def rotate_secret(call: Call, params: Params) -> Result:
 
     secret = await call.store.write(body)
     return {"ARN": secret.arn, "Name": secret.name}
+
+
+def _check_schedule(text: str) -> None:
+    """Raise InvalidParameterException."""
+    try:
+        if isinstance(schedule.parse(text), schedule.At):
+            raise ScheduleError("an expression is rate(value unit) or cron(six fields)")
+    except ScheduleError as error:
+        raise names.invalid(f"ScheduleExpression is not valid: {error}.") from None
 
 
 async def cancel_rotate_secret(call: Call, params: Params) -> Result:
