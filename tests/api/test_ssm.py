@@ -158,6 +158,18 @@ def test_hierarchies_in_pages(ssm: Any) -> None:
     assert [p["Name"] for page in pages for p in page["Parameters"]] == sorted(names)
 
 
+def test_a_hierarchy_by_label_shows_the_versions_that_have_it(ssm: Any) -> None:
+    for value in ("old", "new"):
+        put(ssm, "/app/db", value, Overwrite=True)
+        put(ssm, "/app/web", value, Overwrite=True)
+    ssm.label_parameter_version(Name="/app/db", ParameterVersion=1, Labels=["live"])
+    ssm.label_parameter_version(Name="/app/db", ParameterVersion=2, Labels=["next"])
+    for labels, shown in ((["live"], [(1, "old")]), (["next"], [(2, "new")]), (["none"], [])):
+        label = [{"Key": "Label", "Values": labels}]
+        found = ssm.get_parameters_by_path(Path="/app", ParameterFilters=label)["Parameters"]
+        assert [(p["Version"], p["Value"]) for p in found] == shown, labels
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [

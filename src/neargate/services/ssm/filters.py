@@ -35,6 +35,11 @@ def by_path(given: Sequence[Mapping[str, Any]]) -> Test:
     return _all([_test(item, _BY_PATH, tags=False) for item in given])
 
 
+def labels(given: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Those that versions are asked for by."""
+    return frozenset(value for item in given if item["Key"] == "Label" for value in item.get("Values") or ())
+
+
 def described(given: Sequence[Mapping[str, Any]], older: Sequence[Mapping[str, Any]]) -> Test:
     """Of DescribeParameters: ParameterFilters or Filters."""
     if given and older:

@@ -1,6 +1,6 @@
 """Lists: GetParametersByPath, DescribeParameters, GetParameterHistory. Called by gateway/dispatch."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from neargate.kit.errors import ApiError
 from neargate.model.parameter import Parameter, Revision, is_below
@@ -19,18 +19,26 @@ async def get_parameters_by_path(call: Call, params: Params) -> Result:
             "The parameter path: a hierarchy must begin with a forward slash (/) and have no empty levels."
         )
     recursive, decrypt = bool(params.get("Recursive")), bool(params.get("WithDecryption"))
-    wanted = filters.by_path(params.get("ParameterFilters") or ())
+    given = params.get("ParameterFilters") or ()
+    wanted, labels = filters.by_path(given), filters.labels(given)
     limit, after = params.get("MaxResults") or _BY_PATH, names.untoken(params)
     # At the root stand names with a slash at their head and those without one.
     start = "" if path == "/" else path.rstrip("/") + "/"
 
-    def body(tx: Tx) -> tuple[list[Parameter], bool]:
+    def body(tx: Tx) -> tuple[list[tuple[Parameter, Revision]], bool]:
         rows = state.below(tx, call.scope, start, after)
-        return _page((p for p in rows if is_below(p.name, path, recursive) and wanted(p)), limit)
+        page, more = _page((p for p in rows if is_below(p.name, path, recursive) and wanted(p)), limit)
+        return [(parameter, _meant(tx, parameter, labels)) for parameter in page], more
 
     rows, more = await call.store.scan(body)
-    result: Result = {"Parameters": [names.shown_value(call, p, p.latest, decrypt) for p in rows]}
-    return result | ({"NextToken": names.token(rows[-1].name)} if more else {})
+    result: Result = {"Parameters": [names.shown_value(call, p, r, decrypt) for p, r in rows]}
+    return result | ({"NextToken": names.token(rows[-1][0].name)} if more else {})
+
+
+def _meant(tx: Tx, parameter: Parameter, labels: Collection[str]) -> Revision:
+    """The version that has one of the labels, the latest such; without labels the latest of all."""
+    number = max((n for label, n in parameter.labels.items() if label in labels), default=0)
+    return state.revision(tx, parameter, number) or parameter.latest
 
 
 async def describe_parameters(call: Call, params: Params) -> Result:
