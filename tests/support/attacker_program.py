@@ -120,10 +120,14 @@ def _datagram(source: str, source_port: int, port: int, data: bytes) -> None:
     udp = struct.pack("!HHHH", source_port, port, 8 + len(data), 0) + data
     addresses = socket.inet_aton(source) + socket.inet_aton(os.environ["TO"])
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0) + addresses
-    try:
-        _raw[0].sendto(head + udp, (os.environ["TO"], 0))
-    except OSError as error:
-        print(source, error)
+    while True:
+        try:
+            _raw[0].sendto(head + udp, (os.environ["TO"], 0))
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                return print(source, error)
+            time.sleep(0.001)
 
 
 if __name__ == "__main__" and "ATTACK" in os.environ:

@@ -14,6 +14,7 @@ from tests.support import attacker_program
 from tests.support.python_image import ENTRYPOINT, ENVIRONMENT, python_erofs
 
 pytestmark = pytest.mark.root
+_NETFILTER = Path("/proc/sys/net/netfilter")
 _OWN_KERNEL = {"io_uring_setup", "syslog", "unshare_mount", "unshare_network", "unshare_user"}
 """gVisor's are its own, as is what they can harm."""
 
@@ -75,3 +76,20 @@ def address(rig: Rig, sandbox: Sandbox) -> str:
     interface = rig.specs[sandbox.id].interface
     assert interface
     return interface.address
+
+
+async def test_flows_of_one_task_leave_room_for_the_others(rig: Rig, attacker: Image) -> None:
+    """What the kernel follows of connections is one table for all."""
+    neighbour = await rig.run(shell("c", "exec sleep 600"))
+    most = int((_NETFILTER / "nf_conntrack_max").read_text()) // 16
+    before = _followed()
+    sandbox = await attack(rig, attacker, ATTACK="flows", TO=address(rig, neighbour), FLOWS=str(most * 5 // 4))
+    assert await ended(sandbox, "c", 120) == 0
+    assert lines(sandbox, "c") == "sent\n"
+    assert most / 2 < _followed() - before < 1.1 * most
+    pinged = await neighbour.exec("c", ("ping", "-c", "1", "-W", "5", address(rig, sandbox)), 30)
+    assert pinged.exit_code == 0  # it may still answer others
+
+
+def _followed() -> int:
+    return int((_NETFILTER / "nf_conntrack_count").read_text())

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from neargate.node.drivers.microvm.vmm.tree import become
 from neargate.node.network import firewall
 from neargate.node.network.interface import prefix
 from neargate.node.network.reach import may_be_checked
+from neargate.node.shares.tree import become
 from tests.support.real import CHANCE
 
 pytestmark = pytest.mark.root

@@ -8,6 +8,7 @@ daemon's prefix, so a task's start and end touch no rule. Security groups get th
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from neargate.model import addresses, endpoints
 from neargate.node.network.interface import prefix
@@ -17,6 +18,8 @@ _CARRIER = 3_500_000_000
 """Above what distributions give to users or to user namespaces; each daemon's has its own."""
 _CONNECTIONS = 4096
 """Of one task to all load balancers together: Envoy's are everybody's."""
+_FOLLOWED, _SHARES = Path("/proc/sys/net/netfilter/nf_conntrack_max"), 16
+"""What the kernel follows of flows at most, and how many tasks it takes to use it up."""
 
 
 def table_name(instance: str) -> str:
@@ -28,8 +31,10 @@ def carrier(instance: str) -> int:
     return _CARRIER + int(instance, 16)
 
 
-def rules(instance: str, vpc_cidr: str) -> str:
+def rules(instance: str, vpc_cidr: str, most_flows: int = 0) -> str:
     """The table, as nft reads it.
+
+    most_flows -- that the kernel follows for one task at a time: its table of them is everybody's. 0: any.
 
     Sources are checked against the routes (a task owns one address). Tasks reach nothing of the host
     itself (the door included) but answers and echo, no other daemon's tasks, and no link-local service
@@ -40,6 +45,8 @@ def rules(instance: str, vpc_cidr: str) -> str:
     ours = f'"{prefix(instance)}*"'
     # What node/resolver/way.py leads there: nothing, as long as there is no resolver.
     asked = f"ct original ip daddr {addresses.resolver(vpc_cidr)}"
+    many = f"ct state new add @flows {{ ip saddr ct count over {most_flows} }} drop"
+    followed = f"iifname {ours} {many}" if most_flows else ""
     to_resolver = f"ct status dnat {asked} meta l4proto {{ tcp, udp }} ct original proto-dst 53"
     return f"""
 table inet {table_name(instance)}
@@ -58,6 +65,15 @@ table inet {table_name(instance)} {{
     type ipv4_addr
     size 65535
     flags dynamic
+  }}
+  set flows {{
+    type ipv4_addr
+    size 65535
+    flags dynamic
+  }}
+  chain followed {{
+    type filter hook prerouting priority mangle; policy accept;
+    {followed}
   }}
   chain balancers {{
   }}
@@ -100,7 +116,19 @@ table inet {table_name(instance)} {{
 
 async def install(instance: str, vpc_cidr: str) -> None:
     """The way to load balancers, which outlive a daemon, stays open meanwhile."""
-    await nft(rules(instance, vpc_cidr) + await _chain(instance, "balancers"))
+    kept = await _chain(instance, "balancers")
+    try:
+        await nft(rules(instance, vpc_cidr, _most_flows()) + kept)
+    except FirewallError:  # a kernel without nft_connlimit
+        await nft(rules(instance, vpc_cidr) + kept)
+
+
+def _most_flows() -> int:
+    """A share of what this machine follows; 0 if it does not say."""
+    try:
+        return int(_FOLLOWED.read_text()) // _SHARES
+    except (OSError, ValueError):
+        return 0
 
 
 async def _chain(instance: str, name: str) -> str:
