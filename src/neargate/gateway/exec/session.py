@@ -121,7 +121,7 @@ class Session:
 
     async def _show(self, group: asyncio.TaskGroup) -> None:
         await self._handshake()
-        if wanted := await execs.log_group(self._house, self._record):
+        if wanted := await execs.log_place(self._house, self._record):
             self._transcript = Transcript(self._house, self._record, wanted)
             await self._transcript.open()
             group.create_task(self._transcript.run())

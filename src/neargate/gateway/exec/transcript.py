@@ -1,6 +1,6 @@
-"""What a session's terminal shows, into the cluster's log group, line by line.
+"""What a session's terminal shows, into a log group, line by line.
 
-Made by session.py where the cluster's executeCommandConfiguration names one. What is typed is in it as the
+Made by session.py where the cluster's executeCommandConfiguration asks for it. What is typed is in it as the
 terminal echoes it.
 """
 
@@ -10,21 +10,22 @@ import codecs
 from neargate.model.exec_session import ExecSession
 from neargate.services.call import House
 from neargate.services.cell import execs
+from neargate.services.cell.execs import LogPlace
 
 _PAUSE = 1.0
 _LONGEST_LINE = 32 * 1024
 
 
 class Transcript:
-    def __init__(self, house: House, session: ExecSession, group: str) -> None:
-        self._house, self._session, self._group = house, session, group
+    def __init__(self, house: House, session: ExecSession, place: LogPlace) -> None:
+        self._house, self._session, self._place = house, session, place
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._lines: list[str] = []
         self._rest = ""
 
     async def open(self) -> None:
         """Raise ApiError if the log group is missing."""
-        await execs.open_log(self._house, self._session, self._group)
+        await execs.open_log(self._house, self._session, self._place)
         one = self._session
         self._lines.append(f"{one.principal_arn} runs {one.command} in {one.container} of {one.task_arn}")
 
@@ -50,4 +51,4 @@ class Transcript:
     async def _hand_in(self) -> None:
         lines, self._lines = [line for line in self._lines if line], []
         if lines:
-            await execs.put_log(self._house, self._session, self._group, lines)
+            await execs.put_log(self._house, self._session, self._place, lines)

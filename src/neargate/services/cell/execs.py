@@ -5,6 +5,7 @@ Called by gateway/exec for a session's data channel; LocalCell hands the node's 
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -12,11 +13,12 @@ from neargate.kit.errors import ApiError
 from neargate.model import exec_session
 from neargate.model.exec_session import ExecSession
 from neargate.model.logs import group_id
+from neargate.model.task import TaskDefinition
 from neargate.model.terminal import Terminal, TerminalError, TerminalRequest
 from neargate.services.call import House
 from neargate.services.cell import log_intake
 from neargate.state import log_events
-from neargate.state.catalog import CLUSTER, EXEC_SESSION, LOG_GROUP
+from neargate.state.catalog import CLUSTER, EXEC_SESSION, LOG_GROUP, TASK, TASK_DEFINITION
 from neargate.state.store import Tx
 
 Open = Callable[[TerminalRequest], Awaitable[Terminal]]
@@ -112,32 +114,55 @@ async def to_be_ended(house: House, ids: Sequence[str]) -> list[str]:
 # --- what is logged
 
 
-async def log_group(house: House, session: ExecSession) -> str:
-    """Where the cluster wants commands and output kept; empty: nowhere. Raise ApiError if it wants them where
-    they cannot be: a session that is to be on record does not run without.
+class LogPlace(NamedTuple):
+    region: str
+    group: str
+
+
+async def log_place(house: House, session: ExecSession) -> LogPlace | None:
+    """Where the cluster wants commands and output kept. Raise ApiError if they cannot be: a session that is to
+    be on record does not run without.
     """
-    cluster = await house.store.read(lambda tx: tx.get(CLUSTER, session.cluster_arn))
-    configured = cluster.configuration.get("executeCommandConfiguration") or {} if cluster is not None else {}
-    if configured.get("logging") != "OVERRIDE":
-        return ""
+
+    def body(tx: Tx) -> tuple[dict[str, Any], TaskDefinition | None]:
+        cluster, task = tx.get(CLUSTER, session.cluster_arn), tx.get(TASK, session.task_arn)
+        definition = tx.get(TASK_DEFINITION, task.definition_arn) if task is not None else None
+        configuration = cluster.configuration if cluster is not None else {}
+        return configuration.get("executeCommandConfiguration") or {}, definition
+
+    configured, definition = await house.store.read(body)
+    if not configured or configured.get("logging") == "NONE":
+        return None
+    if configured.get("logging", "DEFAULT") == "DEFAULT":
+        return _own_place(session, definition)
     group = (configured.get("logConfiguration") or {}).get("cloudWatchLogGroupName")
     if not group:
         raise ApiError("InvalidParameterException", "Logs in S3 are not built: name a CloudWatch log group.")
-    return str(group)
+    return LogPlace(session.region, str(group))
 
 
-async def open_log(house: House, session: ExecSession, group: str) -> None:
+def _own_place(session: ExecSession, definition: TaskDefinition | None) -> LogPlace | None:
+    """The container's own log group; None if it logs elsewhere or nowhere."""
+    containers = definition.body["containerDefinitions"] if definition is not None else ()
+    log = next((c.get("logConfiguration") for c in containers if c["name"] == session.container), None)
+    if not log or log["logDriver"] != "awslogs":
+        return None
+    options = log.get("options") or {}
+    return LogPlace(options.get("awslogs-region") or session.region, options.get("awslogs-group", ""))
+
+
+async def open_log(house: House, session: ExecSession, place: LogPlace) -> None:
     """A stream of the session's own. Raise ApiError if the group is missing."""
-    await log_intake.open_log_stream(house, session.account, session.region, group, session.id, False)
+    await log_intake.open_log_stream(house, session.account, *place, session.id, False)
 
 
-async def put_log(house: House, session: ExecSession, group: str, lines: Sequence[str]) -> None:
+async def put_log(house: House, session: ExecSession, place: LogPlace, lines: Sequence[str]) -> None:
     """Raise ApiError if group or stream have been deleted."""
     now = int(house.clock.now() * 1000)
     events = [(now, line.encode("utf-8", "replace")) for line in lines]
 
     def body(tx: Tx) -> None:
-        found = tx.get(LOG_GROUP, group_id(session.account, session.region, group))
+        found = tx.get(LOG_GROUP, group_id(session.account, *place))
         stream = log_events.get_stream(tx, found.number, session.id) if found is not None else None
         if stream is None:
             raise ApiError("ResourceNotFoundException", "The specified log stream does not exist.")
