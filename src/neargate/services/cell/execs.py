@@ -120,8 +120,8 @@ class LogPlace(NamedTuple):
 
 
 async def log_place(house: House, session: ExecSession) -> LogPlace | None:
-    """Where the cluster wants commands and output kept. Raise ApiError if they cannot be: a session that is to
-    be on record does not run without.
+    """Where the cluster wants commands and output kept. Raise ApiError if they cannot be: a session
+    that is to be on record does not run without.
     """
 
     def body(tx: Tx) -> tuple[dict[str, Any], TaskDefinition | None]:
