@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from neargate.model.policy_conditions import Condition, holds
-from neargate.model.policy_patterns import Context, Style, expand, matches
+from neargate.model.policy_patterns import Context, Style, any_of, expand, matches
 
 PRINCIPAL_ARN = "aws:PrincipalArn"
 """Of a session: its role's ARN."""
@@ -142,8 +142,7 @@ def _context(given: Mapping[str, str | Sequence[str]]) -> Context:
 
 
 def _is_action(statement: Statement, action: str) -> bool:
-    found = any(matches(((pattern, True),), action) for pattern in statement.actions)
-    return found != statement.other_actions
+    return any_of(statement.actions)(action) != statement.other_actions
 
 
 def _is_resource(statement: Statement, resource: str | None, variables: Context | None) -> bool:

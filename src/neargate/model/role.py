@@ -36,6 +36,12 @@ class Role(Record, frozen=True, kw_only=True, omit_defaults=True):
     last_used: LastUsed | None = None
 
 
+class GoneRole(Record, frozen=True, kw_only=True):
+    """That there was such a role: who still names it has no rights, where one that never was has all."""
+
+    arn: str
+
+
 class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     document: str

@@ -3,10 +3,11 @@
 Imported by state/roles and services/iam.
 """
 
-from neargate.model.role import InstanceProfile, ManagedPolicy, Role, name_id
+from neargate.model.role import GoneRole, InstanceProfile, ManagedPolicy, Role, name_id
 from neargate.state.store import Kind
 
 IAM_ROLE = Kind("iam-role", Role, lambda r: name_id(r.account, r.name))
+IAM_ROLE_GONE = Kind("iam-role-gone", GoneRole, lambda r: r.arn)
 IAM_POLICY = Kind("iam-policy", ManagedPolicy, lambda r: name_id(r.account, r.name))
 IAM_INSTANCE_PROFILE = Kind(
     "iam-instance-profile",

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from neargate.model.aws_policies import aws_policy
 from neargate.model.policy import Policy, Purpose
 from neargate.model.policy_document import parse_kept, parse_trust
-from neargate.model.role import LastUsed, ManagedPolicy, Role, name_id
+from neargate.model.role import GoneRole, LastUsed, ManagedPolicy, Role, name_id
 from neargate.model.session import parse_role
-from neargate.state.catalog_iam import IAM_POLICY, IAM_ROLE
+from neargate.state.catalog_iam import IAM_POLICY, IAM_ROLE, IAM_ROLE_GONE
 from neargate.state.store import Tx
 
 _NOTED_EVERY = 3600.0
@@ -28,6 +28,17 @@ def find_role(tx: Tx, account: str, arn: str) -> Role | None:
         return None
     role = tx.get(IAM_ROLE, name_id(account, named.name))
     return role if role is not None and role.arn == arn else None
+
+
+def insert_role(tx: Tx, role: Role) -> Role:
+    tx.delete(IAM_ROLE_GONE, role.arn)
+    return tx.insert(IAM_ROLE, role)
+
+
+def delete_role(tx: Tx, role: Role) -> None:
+    """Remembered, so that what is no longer allowed is not taken for what was never said."""
+    tx.delete(IAM_ROLE, IAM_ROLE.id(role))
+    tx.put(IAM_ROLE_GONE, GoneRole(account=role.account, region=role.region, arn=role.arn))
 
 
 def find_policy(tx: Tx, account: str, arn: str) -> ManagedPolicy | None:
