@@ -33,7 +33,7 @@ _ELEMENTS = frozenset(
 )
 _PRINCIPALS = {"AWS": "AWS", "Service": "SERVICE", "Federated": "FEDERATED", "CanonicalUser": "CANONICAL"}
 _VENDOR = re.compile(r"[A-Za-z0-9.-]+|\*", re.ASCII)
-_PARTITIONS = frozenset({"aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "*"})
+_PARTITION = re.compile(r"aws(?:-[a-z]+)*|[a-z*?-]*[*?][a-z*?-]*")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _SERVICE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?", re.ASCII)
 _IDENTITY = re.compile(
@@ -230,7 +230,7 @@ def _check_resource(resource: str) -> None:
         _refuse("The policy failed legacy parsing")
     if len(parts) < 3 or ("*" not in resource and len(parts) < 6):
         _refuse("The policy failed legacy parsing")
-    if parts[1] not in _PARTITIONS:
+    if not _PARTITION.fullmatch(parts[1]):
         _refuse(f'Partition "{parts[1]}" is not valid for resource "{resource}".')
     if parts[2] != "*" and ("*" in parts[2] or "?" in parts[2]):
         _refuse("Resource vendor must be fully qualified and cannot contain regexes.")
