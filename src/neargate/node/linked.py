@@ -16,7 +16,7 @@ from typing import Any
 
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.model.usage import Network
-from neargate.node import ocispec, seccomp
+from neargate.node import cgroup, ocispec, seccomp
 from neargate.node.drivers.base import ContainerState, DriverError, ExecResult, Storage, Usage
 from neargate.node.link import Link, ShimGone, connect
 from neargate.node.linked_terminal import LinkedTerminal
@@ -25,6 +25,8 @@ from neargate.oci.images import Image
 log = logging.getLogger(__name__)
 
 _COUNTS = ("memory_bytes", "memory_peak_bytes", "pids", "read_bytes", "write_bytes", "reads", "writes")
+_ANSWER_SECONDS = 10.0
+"""Who answers may be a guest, so hostile: what it is asked at a task's end must end without it, too."""
 _NETWORK = tuple(field.name for field in dataclasses.fields(Network))
 
 
@@ -111,12 +113,19 @@ class LinkedSandbox(abc.ABC):
 
     async def signal(self, container: str, signal: int) -> None:
         try:
-            await self.link.ask("signal", container=container, signal=signal)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self.link.ask("signal", container=container, signal=signal)
         except ShimGone:
             return
+        except TimeoutError:
+            raise DriverError(f"no answer within {_ANSWER_SECONDS:g} s") from None
 
     async def exec(self, container: str, argv: tuple[str, ...], timeout: float) -> ExecResult:
-        answer = await self.link.ask("exec", container=container, argv=argv, timeout=timeout)
+        try:
+            async with asyncio.timeout(timeout + _ANSWER_SECONDS):
+                answer = await self.link.ask("exec", container=container, argv=argv, timeout=timeout)
+        except TimeoutError:
+            return ExecResult(-1, b"", timed_out=True)
         return ExecResult(answer["exit_code"], bytes.fromhex(answer["output"]), answer["timed_out"])
 
     async def attach(self, container: str, argv: tuple[str, ...], columns: int, rows: int) -> LinkedTerminal:
@@ -224,11 +233,13 @@ class LinkedSandbox(abc.ABC):
 def usage_of(told: Mapping[str, Any]) -> Usage:
     """Shims that an older daemon forked tell less."""
     counts = {name: int(told.get(name, 0)) for name in (*_COUNTS, *_NETWORK)}
+    memory = {name: int(told[f"memory.{name}"]) for name in cgroup.MEMORY if f"memory.{name}" in told}
     network = Network(**{name: counts.pop(name) for name in _NETWORK})
     return Usage(
         cpu_seconds=float(told["cpu_seconds"]),
         cpu_user_seconds=float(told.get("cpu_user_seconds", 0.0)),
         cpu_system_seconds=float(told.get("cpu_system_seconds", 0.0)),
+        memory=memory,
         network=network if network != Network() else None,
         **counts,
     )

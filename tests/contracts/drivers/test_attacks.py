@@ -83,7 +83,8 @@ async def test_flows_of_one_task_leave_room_for_the_others(rig: Rig, attacker: I
     neighbour = await rig.run(shell("c", "exec sleep 600"))
     most = int((_NETFILTER / "nf_conntrack_max").read_text()) // 16
     before = _followed()
-    sandbox = await attack(rig, attacker, ATTACK="flows", TO=address(rig, neighbour), FLOWS=str(most * 5 // 4))
+    to, flows = address(rig, neighbour), str(most * 5 // 4)
+    sandbox = await attack(rig, attacker, ATTACK="flows", TO=to, FLOWS=flows)
     assert await ended(sandbox, "c", 120) == 0
     assert lines(sandbox, "c") == "sent\n"
     assert most / 2 < _followed() - before < 1.1 * most

@@ -122,6 +122,7 @@ async def test_the_tasks_cpu_quota(rig: Rig) -> None:
     assert 0 < used < 0.45 * (time.monotonic() - began)  # a quarter, and what a period may carry over
 
 
+@only("process", "gvisor", why="processes of a guest are not seen here: see test_escapes.py")
 async def test_a_fork_bomb_is_bounded(rig: Rig) -> None:
     sandbox = await rig.run(shell("c", "f() { f | f & }; f; sleep 60"), pids=64)
     await asyncio.sleep(0.5)
@@ -206,12 +207,6 @@ async def test_ids_beyond_the_range_work(rig: Rig) -> None:
         == "1000650000:70000\n"
     )
     assert await rig.output("touch /x; chown 100000:100000 /x; stat -c %u:%g /x") == "100000:100000\n"
-
-
-async def test_a_spoofed_source_address_gets_nowhere(rig: Rig) -> None:
-    """NET_RAW is Docker's default; packets from an address that is not the task's own are dropped."""
-    sandbox = await rig.run(shell("c", "ping -c 1 -W 1 -I lo 192.0.2.2; exec sleep 60"))
-    assert not sandbox.lost
 
 
 async def test_a_flood_of_log_does_not_starve_the_shim(rig: Rig) -> None:
