@@ -3,6 +3,7 @@
 Called by app.py with a request whose signature holds. The work goes on in services/<api>/.
 """
 
+import asyncio
 import importlib
 import inspect
 import logging
@@ -19,6 +20,7 @@ from neargate.state.store import StoreError
 from neargate.wire import protocols
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Catalogue, Operation, Service
+from neargate.wire.protocols import Parsed
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ class Dispatcher:
 
     def __init__(self, rooms: dict[str, Room]) -> None:
         self._rooms = rooms
+        # One long body is read at a time: each thread more would take a turn of everybody's.
+        self._reading = asyncio.Lock()
 
     def room(self, service: str) -> Room | None:
         return self._rooms.get(service)
@@ -100,12 +104,12 @@ class Dispatcher:
         operation: Operation | None = None
         protocol = protocols.detect(room.service, request)
         try:
-            parsed = protocols.parse(room.service, request)
+            parsed = await self._parsed(room.service, request)
             operation, protocol = parsed.operation, parsed.protocol
             function = room.functions.get(operation.name)
             if function is None:
                 raise protocols.not_built(operation)
-            result = await function(call, parsed.params)
+            result = await function(call, await self._params(parsed))
             return protocols.serialize(operation, protocol, result, call.request_id), operation.name
         except ApiError as error:
             problem = error
@@ -118,6 +122,18 @@ class Dispatcher:
             problem = internal_failure()
         answer = protocols.serialize_error(room.service, operation, protocol, problem, call.request_id)
         return answer, operation.name if operation else ""
+
+    async def _parsed(self, service: Service, request: Request) -> Parsed:
+        if not protocols.takes_long(service, request):
+            return protocols.parse(service, request)
+        async with self._reading:
+            return await asyncio.to_thread(protocols.parse, service, request)
+
+    async def _params(self, parsed: Parsed) -> Params:
+        if not parsed.takes_long:
+            return parsed.params
+        async with self._reading:
+            return await asyncio.to_thread(lambda: parsed.params)
 
 
 def internal_failure() -> ApiError:

@@ -5,9 +5,9 @@ Called by app.py before the signature is checked, since the service decides how 
 
 import re
 from collections.abc import Mapping
+from urllib.parse import unquote_plus
 
 from neargate.gateway import sigv2
-from neargate.gateway.canonical import query_pairs
 from neargate.gateway.sigv4 import CredentialScope
 from neargate.wire.http import Request
 from neargate.wire.models import Catalogue, Service
@@ -63,7 +63,8 @@ class Locator:
 
 def _form_version(request: Request) -> str | None:
     form = "application/x-www-form-urlencoded" in request.headers.get("content-type", "")
-    text = request.body.decode("latin-1") if form and len(request.body) < 1 << 20 else request.query
-    if "Version=" not in text or "Action=" not in text:
+    text = b"&" + (request.body if form else request.query.encode())
+    _, found, rest = text.rpartition(b"&Version=")
+    if not found or b"Action=" not in text:
         return None
-    return dict(query_pairs(text)).get("Version")
+    return unquote_plus(rest[:64].partition(b"&")[0].decode("latin-1"))

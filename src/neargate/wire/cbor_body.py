@@ -3,11 +3,12 @@
 Used by codec_cbor.py. cbor2 does the bytes; of its many tags only the epoch's is taken from a client.
 """
 
-from typing import Any, NoReturn
+import io
+from typing import IO, Any, NoReturn, cast
 
 import cbor2
 
-from neargate.wire import json_body
+from neargate.wire import bounds, json_body
 from neargate.wire.json_body import Reader, Writer, wrong
 from neargate.wire.values import FLOATS, Malformed, timestamp_of
 
@@ -31,13 +32,36 @@ def _refuse(value: Any, immutable: bool) -> NoReturn:
 
 
 _TAGS = {_EPOCH: lambda value, immutable: _Epoch(value), **dict.fromkeys(_BUILT_IN, _refuse)}
+_SAFELY: dict[str, Any] = {
+    "tag_hook": _refuse,
+    "semantic_decoders": _TAGS,
+    "max_depth": _MAX_DEPTH,
+    "strict_hashable_types": True,
+}
+
+
+class _Counted(io.RawIOBase):
+    """A body read piece by piece: with each, other threads get a turn, and there may be only so many."""
+
+    def __init__(self, body: bytes) -> None:
+        self._read = io.BytesIO(body).read
+        self._left = bounds.MAX_READS
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise bounds.too_many(bounds.MAX_READS, "values")
+        return self._read(size)
 
 
 def decode(body: bytes) -> Any:
     try:
-        return cbor2.loads(
-            body, tag_hook=_refuse, semantic_decoders=_TAGS, max_depth=_MAX_DEPTH, strict_hashable_types=True
-        )
+        if len(body) > bounds.LONG_BYTES:
+            return cbor2.load(cast(IO[bytes], _Counted(body)), **_SAFELY)
+        return cbor2.loads(body, **_SAFELY)
     except (cbor2.CBORError, ValueError) as problem:
         raise Malformed(f"The body is not valid CBOR: {problem}") from None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from neargate.kit.errors import ApiError
+from neargate.wire import bounds
 from neargate.wire.compression import plain
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Operation, Service
@@ -26,6 +27,14 @@ class Codec(ABC):
     @abstractmethod
     def find(self, request: Request) -> Operation:
         """The operation a request names. Raises ApiError."""
+
+    @abstractmethod
+    def prepare(self, operation: Operation) -> None:
+        """Make what reads this operation's parameters, so that another thread finds it ready."""
+
+    def takes_long(self, operation: Operation, request: Request) -> bool:
+        """Whether reading the parameters is work for another thread."""
+        return bounds.takes_long(request)
 
     @abstractmethod
     def read(self, operation: Operation, request: Request) -> dict[str, Any]:

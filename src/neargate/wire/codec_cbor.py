@@ -33,6 +33,10 @@ class CborCodec(Codec):
             raise ApiError("UnknownOperationException", "The path names no operation.", status=404)
         return operation
 
+    def prepare(self, operation: Operation) -> None:
+        if operation.input is not None:
+            self._readers.of(operation.input)
+
     def read(self, operation: Operation, request: Request) -> dict[str, Any]:
         if operation.input is None or not request.body:
             return {}

@@ -33,6 +33,9 @@ class JsonCodec(Codec):
             raise ApiError("UnknownOperationException", f"There is no operation '{name[:128]}'.", status=400)
         return operation
 
+    def prepare(self, operation: Operation) -> None:
+        self._pair(operation)
+
     def _pair(self, operation: Operation) -> tuple[json_body.Reader | None, Encoder | None]:
         pair = self._of_operation.get(operation.name)
         if pair is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neargate.kit.errors import ApiError
-from neargate.wire import form
+from neargate.wire import bounds, form
 from neargate.wire.codec import Codec
 from neargate.wire.compression import plain
 from neargate.wire.errors import on_the_wire
@@ -44,6 +44,10 @@ class QueryCodec(Codec):
         if operation is None:
             raise ApiError("InvalidAction", self._unknown(name[:128]), status=400)
         return operation
+
+    def prepare(self, operation: Operation) -> None:
+        if operation.input is not None:
+            self._readers.of(operation.input)
 
     def _unknown(self, name: str) -> str:
         if self._ec2:
@@ -101,6 +105,8 @@ class QueryCodec(Codec):
 def _pairs(request: Request) -> form.Pairs:
     """Parameters of the query string and of the form, which holds where both name one."""
     pairs = form.pairs_of(request.query) if request.query else []
+    if len(request.body) > bounds.MAX_FORM_BYTES:
+        raise bounds.too_large(len(request.body), bounds.MAX_FORM_BYTES)
     if request.body:
         try:
             pairs += form.pairs_of(request.body.decode("utf-8"))

@@ -82,6 +82,16 @@ class RestCodec(Codec):
             plan = self._plans[name] = _Plan(shape, inputs, outputs, payload, raw, read, written)
         return plan
 
+    def prepare(self, operation: Operation) -> None:
+        if operation.input is not None:
+            plan = self._plan(operation.input.shape)
+            if not plan.raw:
+                self.prepare_body(plan.payload or operation.input)
+
+    def takes_long(self, operation: Operation, request: Request) -> bool:
+        raw = operation.input is not None and self._plan(operation.input.shape).raw
+        return not raw and super().takes_long(operation, request)
+
     def read(self, operation: Operation, request: Request) -> dict[str, Any]:
         if operation.input is None:
             return {}
@@ -109,6 +119,9 @@ class RestCodec(Codec):
             return body.decode("utf-8")
         except UnicodeDecodeError:
             raise Malformed("The body is not valid UTF-8") from None
+
+    @abstractmethod
+    def prepare_body(self, ref: Ref) -> None: ...
 
     @abstractmethod
     def read_body(self, ref: Ref, body: bytes) -> Any: ...
@@ -181,6 +194,9 @@ class RestJsonCodec(RestCodec):
         self._readers = json_body.Readers(service.shapes)
         self._encoders = Encoders(service.shapes)
 
+    def prepare_body(self, ref: Ref) -> None:
+        self._readers.of(ref)
+
     def read_body(self, ref: Ref, body: bytes) -> Any:
         return self._readers.of(ref)(json_body.decode(body))
 
@@ -208,6 +224,9 @@ class RestXmlCodec(RestCodec):
         self._writers = Writers(service.shapes)
         bare = service.name in self._BARE
         self._roots, self._unwrapped = (s3_xml.ROOTS, s3_xml.BARE) if bare else ({}, {})
+
+    def prepare_body(self, ref: Ref) -> None:
+        self._readers.of(ref)
 
     def read_body(self, ref: Ref, body: bytes) -> Any:
         return self._readers.of(ref)(xml_reader.decode(body))

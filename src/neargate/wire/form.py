@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from neargate.wire import bounds
 from neargate.wire.shapes import Ref, Shape
 from neargate.wire.values import (
     FLOATS,
@@ -31,6 +32,8 @@ _MAX_INDEX_DIGITS = 6
 
 def pairs_of(text: str) -> Pairs:
     """Names and values of a form or a query string, in order. Raises Malformed on bytes that are no UTF-8."""
+    if text.count("&") >= bounds.MAX_PARAMETERS:
+        raise bounds.too_many(bounds.MAX_PARAMETERS, "parameters")
     pairs = []
     for part in text.split("&"):
         if part:

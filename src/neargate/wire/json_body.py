@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from neargate.wire import bounds
 from neargate.wire.shapes import Ref, Shape
 from neargate.wire.values import (
     FLOATS,
@@ -30,6 +31,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def decode(body: bytes) -> Any:
+    bounds.check_json(body)
     try:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:

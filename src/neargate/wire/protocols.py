@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from neargate.kit.errors import ApiError
-from neargate.wire import validate
+from neargate.wire import bounds, validate
 from neargate.wire.codec import Codec
 from neargate.wire.codec_cbor import CborCodec
 from neargate.wire.codec_json import JsonCodec
@@ -53,6 +53,16 @@ class Parsed:
     _request: Request
 
     @property
+    def takes_long(self) -> bool:
+        """Whether `params` is work for another thread; it is prepared for one where it is."""
+        codec = _codec(self.operation.service, self.protocol)
+        if not codec.takes_long(self.operation, self._request):
+            return False
+        codec.prepare(self.operation)
+        validate.prepare(self.operation)
+        return True
+
+    @property
     def params(self) -> dict[str, Any]:
         """The parameters, held against the model. Raises ApiError."""
         params = _codec(self.operation.service, self.protocol).parameters(self.operation, self._request)
@@ -90,6 +100,11 @@ def parse(service: Service, request: Request) -> Parsed:
     """A request's operation, and access to its parameters. Raises ApiError."""
     protocol = detect(service, request)
     return Parsed(_codec(service, protocol).find(request), protocol, request)
+
+
+def takes_long(service: Service, request: Request) -> bool:
+    """Whether `parse` is work for another thread: some protocols name the operation in the body."""
+    return detect(service, request) in (Protocol.QUERY, Protocol.EC2) and bounds.takes_long(request)
 
 
 def serialize(

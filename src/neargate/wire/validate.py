@@ -103,13 +103,17 @@ def dialect_of(service: Service) -> Dialect:
     return found or (_QUERY if service.protocols[0] in ("query", "rest-xml") else _JSON)
 
 
-def check(operation: Operation, params: Mapping[str, Any]) -> None:
-    """Raises ApiError where the parameters break the model's rules."""
+def prepare(operation: Operation) -> Validator:
     validator = operation.validator
     if validator is None:
         validator = operation.validator = _validator_of(operation)
+    return validator
+
+
+def check(operation: Operation, params: Mapping[str, Any]) -> None:
+    """Raises ApiError where the parameters break the model's rules."""
     problems: Problems = []
-    validator(params, "", problems)
+    prepare(operation)(params, "", problems)
     if problems:
         dialect = dialect_of(operation.service)
         code = dialect.missing_code if dialect.missing_code and problems[0].missing else dialect.code

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from xml.parsers import expat
 
+from neargate.wire import bounds
 from neargate.wire.shapes import Ref, Shape
 from neargate.wire.values import (
     FLOATS,
@@ -39,12 +40,19 @@ Reader = Callable[[Node], Any]
 
 def decode(body: bytes) -> Node:
     """The root element. Raises Malformed."""
+    if len(body) > bounds.MAX_XML_BYTES:
+        raise bounds.too_large(len(body), bounds.MAX_XML_BYTES)
     parser = expat.ParserCreate()
+    seen = 0
     root = Node("", {})
     path = [root]
     texts: list[list[str]] = [[]]
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal seen
+        seen += 1 + len(attributes)
+        if seen > bounds.MAX_ELEMENTS:
+            raise bounds.too_many(bounds.MAX_ELEMENTS, "elements")
         if len(path) > _MAX_DEPTH:
             raise Malformed("The request is nested too deeply")
         node = Node(name.rpartition(":")[2], attributes)
