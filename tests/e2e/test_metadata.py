@@ -83,6 +83,7 @@ def test_every_path_of_the_metadata(stack: Stack) -> None:
     assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 10_000_000
     assert 0 < stats["memory_stats"]["usage"] <= stats["memory_stats"]["max_usage"] <= 256 * 1024**2
     assert stats["memory_stats"]["limit"] == 256 * 1024**2
+    assert stats["memory_stats"]["stats"]["rss"] > 0 and stats["memory_stats"]["stats"]["total_pgfault"] > 0
     assert stats["networks"]["eth1"]["rx_bytes"] > 1000 and stats["networks"]["eth1"]["tx_bytes"] > 300
     assert set(both) == {c["runtimeId"] for c in containers.values()}
     assert both[own["DockerId"]]["preread"] == stats["read"]

@@ -43,12 +43,7 @@ def stats(
         "storage_stats": {},
         "cpu_stats": _cpu(now, processors),
         "precpu_stats": _cpu(before, processors) if before else _no_cpu(),
-        "memory_stats": {
-            "usage": now.usage.memory_bytes,
-            "max_usage": now.usage.memory_peak_bytes,
-            "stats": {},
-            "limit": memory_limit,
-        },
+        "memory_stats": _memory(now.usage, memory_limit),
         "name": name,
         "id": runtime_id,
     }
@@ -88,6 +83,18 @@ def _throttling() -> Json:
 
 def _nanoseconds(seconds: float) -> int:
     return round(seconds * _NANO)
+
+
+def _memory(usage: Usage, limit: int) -> Json:
+    """Docker counts page cache that is not in use, and its readers take it off again."""
+    told = usage.memory
+    total = {f"total_{name}": value for name, value in told.items()}
+    return {
+        "usage": usage.memory_bytes + told.get("inactive_file", 0),
+        "max_usage": usage.memory_peak_bytes,
+        "stats": {**told, **total, "hierarchical_memory_limit": limit} if told else {},
+        "limit": limit,
+    }
 
 
 def _blkio(usage: Usage) -> Json:

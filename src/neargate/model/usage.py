@@ -1,6 +1,7 @@
 """What a container has used: counters as the tiers read them. Made by drivers, shown by metadata_stats."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +32,8 @@ class Usage:
     write_bytes: int = 0
     reads: int = 0
     writes: int = 0
+    memory: Mapping[str, int] = field(default_factory=dict)
+    """What the memory is used for, by the names of cgroup version 1, as Docker shows it. Empty where nobody
+    counts."""
     network: Network | None = None
     """None for a sandbox without interface, or where nobody counts."""

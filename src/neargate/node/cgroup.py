@@ -10,9 +10,17 @@ leaves them alone.
 import os
 import signal
 import time
+from typing import Any
 
 MOUNT = "/sys/fs/cgroup"
 PERIOD = 100_000
+MEMORY = {
+    "cache": "file", "rss": "anon", "shmem": "shmem", "mapped_file": "file_mapped", "dirty": "file_dirty",
+    "writeback": "file_writeback", "inactive_anon": "inactive_anon", "active_anon": "active_anon",
+    "inactive_file": "inactive_file", "active_file": "active_file", "unevictable": "unevictable",
+    "pgfault": "pgfault", "pgmajfault": "pgmajfault",
+}  # fmt: skip
+"""What memory.stat calls things in version 1 (where `total_` has the groups below too) and in version 2."""
 SHIMS = "shims"
 _COUNTING = frozenset(("memory", "cpu", "cpuacct", "pids", "blkio", "cpu,cpuacct"))
 
@@ -95,6 +103,17 @@ class Group:
             _write(f"{MOUNT}/pids/{self.path}/pids.max", str(pids))
             _write(f"{MOUNT}/cpu/{self.path}/cpu.shares", str(max(2, cpu)))
 
+    def hold(self, resources: dict[str, Any]) -> None:
+        """As a runtime would hold a container to OCI resources, in version 2. Raise OSError."""
+        memory, here = resources.get("memory", {}), f"{MOUNT}/{self.path}"
+        if memory:
+            _write(f"{here}/memory.max", str(memory["limit"]))
+            _try_write(f"{here}/memory.swap.max", str(memory["swap"] - memory["limit"]))
+        if "reservation" in memory:
+            _write(f"{here}/memory.low", str(memory["reservation"]))
+        _write(f"{here}/cpu.weight", str(cpu_weight(resources["cpu"]["shares"])))
+        _write(f"{here}/pids.max", str(resources["pids"]["limit"]))
+
     def quota(self, cpu: int) -> None:
         """Hold the group to cpu/1024 processors. Set after the start: under a quota a start takes twice
         as long.
@@ -121,8 +140,8 @@ class Group:
         return 0
 
     def usage(self) -> dict[str, float]:
-        """cpu_seconds (user and system too), memory_bytes, memory_peak_bytes, pids, and what went to and from
-        disks; zeros when the group is gone.
+        """cpu_seconds (user and system too), memory_bytes, memory_peak_bytes, pids, memory.* (see MEMORY),
+        and what went to and from disks; zeros when the group is gone.
         """
         if self.v2:
             stat = self._read("", "cpu.stat")
@@ -135,9 +154,8 @@ class Group:
             names = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "pids.current")
         memory, peak, pids = (_number(self._read(name.partition(".")[0], name)) for name in names)
         # page cache that the kernel would give back at once is not what a user calls used memory
-        cold = _field(
-            self._read("memory", "memory.stat"), "inactive_file" if self.v2 else "total_inactive_file"
-        )
+        told = self._memory()
+        cold = told["memory.inactive_file"]
         return {
             "cpu_seconds": usec,
             "cpu_user_seconds": user,
@@ -145,7 +163,15 @@ class Group:
             "memory_bytes": max(0, memory - cold),
             "memory_peak_bytes": max(peak, memory),
             "pids": pids,
+            **told,
             **self._disk(),
+        }
+
+    def _memory(self) -> dict[str, int]:
+        pairs = (line.partition(" ")[::2] for line in self._read("memory", "memory.stat").splitlines())
+        found = {name: _number(value) for name, value in pairs}
+        return {
+            f"memory.{old}": found.get(new if self.v2 else f"total_{old}", 0) for old, new in MEMORY.items()
         }
 
     def _disk(self) -> dict[str, int]:

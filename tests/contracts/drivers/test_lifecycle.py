@@ -175,6 +175,7 @@ async def test_usage_counts(rig: Rig) -> None:
     usage = await sandbox.usage("c")
     assert usage.cpu_seconds > 0.005 and usage.pids >= 1
     assert 0 < usage.memory_bytes <= usage.memory_peak_bytes < 64 * MIB
+    assert usage.memory["pgfault"] > 0 and usage.memory["cache"] + usage.memory["rss"] > 0
     await sandbox.signal("c", signal.SIGKILL)
     await ended(sandbox, "c")
     assert (await sandbox.usage("c")).cpu_seconds >= usage.cpu_seconds

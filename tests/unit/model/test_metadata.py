@@ -217,6 +217,7 @@ USAGE = Usage(
     write_bytes=8192,
     reads=1,
     writes=2,
+    memory={"cache": 700, "inactive_file": 300},
     network=Network(rx_bytes=300, rx_packets=3, tx_bytes=90, tx_packets=2, tx_dropped=1),
 )
 
@@ -241,7 +242,15 @@ def test_a_first_sample_has_nothing_before_it() -> None:
     )
     assert shown["precpu_stats"]["cpu_usage"]["total_usage"] == 0
     assert "system_cpu_usage" not in shown["precpu_stats"]
-    assert shown["memory_stats"] == {"usage": 1000, "max_usage": 2000, "stats": {}, "limit": 512 * MIB}
+    assert shown["memory_stats"] == {  # Docker counts the page cache that `docker stats` takes off again
+        "usage": 1300,
+        "max_usage": 2000,
+        "stats": {
+            "cache": 700, "inactive_file": 300, "total_cache": 700, "total_inactive_file": 300,
+            "hierarchical_memory_limit": 512 * MIB,
+        },
+        "limit": 512 * MIB,
+    }  # fmt: skip
     assert shown["blkio_stats"]["io_service_bytes_recursive"] == [
         {"major": 0, "minor": 0, "op": "Read", "value": 4096},
         {"major": 0, "minor": 0, "op": "Write", "value": 8192},
@@ -266,6 +275,7 @@ def test_a_second_sample_knows_the_first_and_the_rates_between() -> None:
 def test_without_an_interface_there_are_no_networks() -> None:
     shown = stats(Sample(1.0, Usage(0.0, 0, 0, 0), 1.0))
     assert "networks" not in shown
+    assert shown["memory_stats"]["stats"] == {}
     assert all(entries == [] for entries in shown["blkio_stats"].values())
 
 

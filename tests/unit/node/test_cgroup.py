@@ -56,6 +56,8 @@ def test_usage_and_oom(tree: Path) -> None:
     group = cgroup.Group("neargate_abc/t")
     counted = {"cpu_seconds": 1.5, "memory_bytes": 4000, "memory_peak_bytes": 9000, "pids": 4}
     assert counted.items() <= group.usage().items()
+    told = {"memory.rss": 1, "memory.inactive_file": 1000, "memory.cache": 0}
+    assert told.items() <= group.usage().items()
     assert group.oom_kills() == 2
     assert cgroup.children("abc") == {"t"}
 

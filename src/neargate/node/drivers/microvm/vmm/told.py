@@ -7,12 +7,14 @@ import base64
 from collections.abc import Container
 from typing import Any
 
+from neargate.node.cgroup import MEMORY
+
 _OUTPUT = 2 * 4096
 _TEXT = 4096
 _NUMBERS = (
     "cpu_seconds", "cpu_user_seconds", "cpu_system_seconds", "memory_bytes", "memory_peak_bytes", "pids",
     "read_bytes", "write_bytes", "reads", "writes", "rx_bytes", "rx_packets", "rx_errors", "rx_dropped",
-    "tx_bytes", "tx_packets", "tx_errors", "tx_dropped",
+    "tx_bytes", "tx_packets", "tx_errors", "tx_dropped", *(f"memory.{name}" for name in MEMORY),
 )  # fmt: skip
 
 
