@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from neargate.gateway.asgi import Stream
+from neargate.gateway.budget import Held
 from neargate.gateway.websocket import GOING_AWAY, WebSocket
 from neargate.kit.errors import ApiError
 from neargate.wire.http import Request, Response
@@ -42,8 +43,8 @@ _names: dict[bytes, str] = {}
 class Incoming:
     """A request while it is read, and its place in the order of answers."""
 
-    __slots__ = ("expects_continue", "headers", "keep_alive", "method", "parts", "path", "query", "refusal",
-                 "size", "socket", "stream")  # fmt: skip
+    __slots__ = ("expects_continue", "headers", "held", "keep_alive", "method", "parts", "path", "query",
+                 "refusal", "socket", "stream")  # fmt: skip
 
     def __init__(self) -> None:
         self.method = ""
@@ -51,7 +52,7 @@ class Incoming:
         self.query = ""
         self.headers: dict[str, str] = {}
         self.parts: list[bytes] = []
-        self.size = 0
+        self.held = Held()
         self.keep_alive = True
         self.expects_continue = False
         self.refusal: ApiError | None = None
@@ -222,12 +223,10 @@ class Connection(asyncio.Protocol):
             self._until(self._server.time() + self._server.body_seconds)
             incoming.stream.feed(body)
             return
-        incoming.size += len(body)
-        if incoming.size > self._server.max_body_bytes:
+        if incoming.held.size + len(body) > self._server.max_body_bytes:
             self._refuse(self._too_large())
-        elif not self._server.take(len(body)):
-            message = "Too many large requests at once; please reduce your request rate."
-            self._refuse(ApiError("SlowDown", message, status=503))
+        elif not self._server.budget.take(self, incoming.held, len(body)):
+            self.give_way()
         else:
             incoming.parts.append(body)
 
@@ -239,9 +238,14 @@ class Connection(asyncio.Protocol):
         if incoming.stream is not None:
             incoming.stream.complete()
         else:
+            self._server.budget.arrived(self)
             self._enqueue(incoming)
 
     # --- limits
+
+    def give_way(self) -> None:
+        message = "Too many large requests at once; please reduce your request rate."
+        self._refuse(ApiError("SlowDown", message, status=503))
 
     def expire(self) -> None:
         """The deadline has passed: the client is slow, silent or does not read."""
@@ -273,7 +277,7 @@ class Connection(asyncio.Protocol):
                 self._refuse(
                     ApiError("RequestHeaderSectionTooLarge", "The headers are too large.", status=431)
                 )
-        elif incoming.stream is None and self._wire_bytes > MAX_HEAD_BYTES * 4 + 8 * incoming.size:
+        elif incoming.stream is None and self._wire_bytes > MAX_HEAD_BYTES * 4 + 8 * incoming.held.size:
             self._refuse(ApiError("BadRequest", "The body's chunks are not valid.", status=400))
 
     def _too_large(self) -> ApiError:
@@ -299,7 +303,7 @@ class Connection(asyncio.Protocol):
 
     def _release(self, incoming: Incoming | None) -> None:
         if incoming is not None and incoming.stream is None and incoming.parts:
-            self._server.take(-sum(map(len, incoming.parts)))
+            self._server.budget.give_back(self, incoming.held)
             incoming.parts = []
 
     # --- answers, in the order of the requests

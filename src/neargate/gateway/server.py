@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from neargate.gateway.app import App
 from neargate.gateway.asgi import ASGIApp
+from neargate.gateway.budget import Budget
 from neargate.gateway.http1 import HEAD_SECONDS, Connection
 from neargate.gateway.tls import server_context
 from neargate.gateway.websocket import WebSocket
@@ -76,9 +77,6 @@ class Server:
         self.body_seconds = settings.request_timeout_seconds
         self.head_seconds = min(HEAD_SECONDS, settings.request_timeout_seconds)
         self.stopping = False
-        # A few of the largest bodies at once; what is beyond is asked to come back.
-        self._body_budget = 4 * settings.max_body_bytes
-        self._held = 0
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -86,6 +84,8 @@ class Server:
         self._max_connections = _connection_limit() // (4 if per_client is not None else 1)
         self._date = (0, b"")
         self.time = self._loop.time
+        shared = per_client is not None
+        self.budget = Budget(self.max_body_bytes, self.body_seconds, self.time, shared=shared)
 
     def serves_socket(self, path: str) -> bool:
         return self._sockets is not None and self._sockets.takes(path)
@@ -119,13 +119,6 @@ class Server:
         self._clients[connection.peer] -= 1
         if not self._clients[connection.peer]:
             del self._clients[connection.peer]
-
-    def take(self, size: int) -> bool:
-        """Claim room for bytes of bodies (negative: give it back); False, and none taken, where full."""
-        if size > 0 and self._held + size > self._body_budget:
-            return False
-        self._held += size
-        return True
 
     def date_line(self) -> bytes:
         now = int(time.time())
