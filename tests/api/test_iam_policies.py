@@ -10,7 +10,7 @@ from neargate.model.policy import Decision, Request, decide
 from neargate.model.policy_document import parse_kept
 from neargate.services.iam.versions import MOST_VERSIONS
 from neargate.state import roles
-from tests.api.test_iam_roles import ACCOUNT, EXECUTION, READ, iam, read, refused, role
+from tests.api.test_iam_roles import ACCOUNT, ADMINISTRATOR, EXECUTION, READ, iam, read, refused, role
 from tests.support.door import Door
 
 __all__ = ["iam"]
@@ -164,6 +164,14 @@ def test_a_policy_in_use_is_not_deleted(iam: Any) -> None:
     )
 
 
+def test_the_policies_of_services_are_for_services(iam: Any) -> None:
+    role(iam)
+    own = "arn:aws:iam::aws:policy/aws-service-role/AmazonECSServiceRolePolicy"
+    told = ("PolicyNotAttachable", "Cannot attach a Service Role Policy to a Customer Role.", 400)
+    assert refused(iam.attach_role_policy, RoleName="web", PolicyArn=own) == told
+    assert refused(iam.put_role_permissions_boundary, RoleName="web", PermissionsBoundary=own) == told
+
+
 def test_ten_are_attached_and_no_more(iam: Any) -> None:
     role(iam)
     arns = [policy(iam, f"p{place:02}", Path="/a/" if place < 4 else "/") for place in range(11)]
@@ -310,6 +318,43 @@ def test_simulation_of_a_role(iam: Any) -> None:
         "The role with name none cannot be found.",
         404,
     )
+
+
+def test_simulation_without_some_policies(iam: Any) -> None:
+    arn = role(iam, PermissionsBoundary=ADMINISTRATOR)["Arn"]
+    iam.put_role_policy(RoleName="web", PolicyName="own", PolicyDocument=said("s3:*"))
+    iam.attach_role_policy(RoleName="web", PolicyArn=EXECUTION)
+    mine = policy(iam, "mine", said("ecs:*"))
+    iam.attach_role_policy(RoleName="web", PolicyArn=mine)
+    actions = ["s3:GetObject", "logs:PutLogEvents", "ecs:RunTask"]
+
+    def allowed(*excluded: dict[str, Any]) -> list[str]:
+        answer = iam.simulate_principal_policy(
+            PolicySourceArn=arn, ActionNames=actions, PolicyExclusionList=list(excluded)
+        )
+        return [action for action, _, decision in results(answer) if decision == "allowed"]
+
+    def inline(name: str, of: str, kind: str = "role") -> dict[str, Any]:
+        named = {"PolicyName": name, "AttachmentType": kind, "AttachmentName": of}
+        return {"InlinePolicyIdentifier": named}
+
+    assert (
+        allowed()
+        == allowed({"PolicyType": "permission-boundary"})
+        == allowed({"PolicyType": "scp"})
+        == actions
+    )
+    assert allowed({"PolicyType": "inline"}) == allowed(inline("own", "WEB")) == actions[1:]
+    assert allowed(inline("own", "other")) == allowed(inline("own", "web", "user")) == actions
+    assert (
+        allowed({"PolicyType": "aws-managed"})
+        == allowed({"PolicyArn": EXECUTION})
+        == [actions[0], actions[2]]
+    )
+    assert allowed({"PolicyType": "user-managed"}, {"PolicyArn": f"{EXECUTION[:-4]}*"}) == actions[:1]
+    both = {"PolicyArn": mine, "PolicyType": "inline"}
+    asked = {"PolicySourceArn": arn, "ActionNames": actions, "PolicyExclusionList": [both]}
+    assert refused(iam.simulate_principal_policy, **asked)[0] == "InvalidInput"
 
 
 def test_simulation_of_policies_that_nobody_has(iam: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from neargate.kit.errors import ApiError
 from neargate.model.policy import Policy, Principal, Purpose, Statement
 from neargate.model.policy_conditions import Condition, ConditionError, read
+from neargate.model.policy_patterns import any_of
 
 OLD, CURRENT = "2008-10-17", "2012-10-17"
 
@@ -42,14 +43,12 @@ _IDENTITY = re.compile(
     re.ASCII,
 )
 _ASSUMING = frozenset(
-    {
-        "sts:assumerole",
-        "sts:assumerolewithsaml",
-        "sts:assumerolewithwebidentity",
-        "sts:setsourceidentity",
-        "sts:setcontext",
-        "sts:tagsession",
-    }
+    f"sts:{name}"
+    for name in (
+        *("assumerole", "assumerolewithsaml", "assumerolewithwebidentity", "decodeauthorizationmessage"),
+        *("getaccesskeyinfo", "getcalleridentity", "getfederationtoken", "getservicebearertoken"),
+        *("getsessiontoken", "setcontext", "setsourceidentity", "tagsession"),
+    )
 )
 
 
@@ -216,7 +215,7 @@ def _check_action(action: str, kind: _Kind) -> None:
         _refuse("Actions/Condition can contain only one colon.")
     if not _VENDOR.fullmatch(vendor):
         _refuse(f"Vendor {vendor} is not valid")
-    if not kind.resources and action.lower() not in _ASSUMING and action.lower() not in ("sts:*", "*"):
+    if not kind.resources and not any(map(any_of((action.lower(),)), _ASSUMING)):
         _refuse("AssumeRole policy may only specify STS AssumeRole actions.")
 
 

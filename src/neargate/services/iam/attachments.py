@@ -16,8 +16,10 @@ async def attach_role_policy(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> None:
         role = names.changeable_role(tx, call, params["RoleName"])
         arn = names.policy_arn(params["PolicyArn"])
-        if roles.find_policy(tx, call.scope.account, arn) is None:
+        policy = roles.find_policy(tx, call.scope.account, arn)
+        if policy is None:
             raise names.no_such(f"Policy {arn} does not exist or is not attachable.")
+        names.check_attachable(policy)
         if arn in role.attached:
             return
         if len(role.attached) >= MOST_ATTACHED:

@@ -10,9 +10,11 @@ from neargate.state.store import Tx
 
 
 def need_boundary(tx: Tx, call: Call, arn: str) -> None:
-    """Raise NoSuchEntity, InvalidInput."""
-    if roles.find_policy(tx, call.scope.account, names.policy_arn(arn)) is None:
+    """Raise NoSuchEntity, InvalidInput, PolicyNotAttachable."""
+    policy = roles.find_policy(tx, call.scope.account, names.policy_arn(arn))
+    if policy is None:
         raise names.no_such(f"Scope ARN: {arn} does not exist or is not attachable.")
+    names.check_attachable(policy)
 
 
 async def put_role_permissions_boundary(call: Call, params: Params) -> Result:

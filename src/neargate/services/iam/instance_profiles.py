@@ -38,7 +38,7 @@ async def create_instance_profile(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> Result:
         if tx.get(IAM_INSTANCE_PROFILE, name_id(account, name)) is not None:
             raise names.exists(f"Instance Profile {name} already exists.")
-        if len(tx.all(IAM_INSTANCE_PROFILE, account_wide(account), limit=MOST_PROFILES)) >= MOST_PROFILES:
+        if tx.count(IAM_INSTANCE_PROFILE, "account", account) >= MOST_PROFILES:
             raise names.quota("InstanceProfilesPerAccount", MOST_PROFILES)
         return views.shown_profile(tx, tx.insert(IAM_INSTANCE_PROFILE, profile))
 

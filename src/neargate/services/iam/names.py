@@ -97,6 +97,13 @@ def own_policy(tx: Tx, call: Call, operation: str, arn: str) -> ManagedPolicy:
     return policy
 
 
+def check_attachable(policy: ManagedPolicy) -> None:
+    """Raise PolicyNotAttachable: the policies of services' own roles are for those."""
+    if policy.path.startswith(SERVICE_LINKED):
+        message = "Cannot attach a Service Role Policy to a Customer Role."
+        raise ApiError("PolicyNotAttachable", message, status=400)
+
+
 def size(document: str) -> int:
     """As IAM counts against its quotas: without white space."""
     return len(_WHITE.sub("", document))

@@ -44,16 +44,16 @@ async def create_policy(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> Result:
         if tx.get(IAM_POLICY, name_id(account, name)) is not None:
             raise names.exists(f"A policy called {name} already exists. Duplicate names are not allowed.")
-        if len(tx.all(IAM_POLICY, account_wide(account), limit=MOST_POLICIES)) >= MOST_POLICIES:
+        if tx.count(IAM_POLICY, "account", account) >= MOST_POLICIES:
             raise names.quota("PoliciesPerAccount", MOST_POLICIES)
-        return views.whole_policy(tx.insert(IAM_POLICY, policy), views.Uses(tx, call))
+        return views.whole_policy(tx.insert(IAM_POLICY, policy), views.Uses())
 
     return {"Policy": await call.store.write(body)}
 
 
 async def get_policy(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> Result:
-        return views.whole_policy(names.need_policy(tx, call, params["PolicyArn"]), views.Uses(tx, call))
+        return views.whole_policy(names.need_policy(tx, call, params["PolicyArn"]), views.uses_of(tx, call))
 
     return {"Policy": await call.store.scan(body)}
 
@@ -62,7 +62,7 @@ async def list_policies(call: Call, params: Params) -> Result:
     prefix, wanted = params.get("PathPrefix") or "/", params.get("Scope") or "All"
 
     def body(tx: Tx) -> Result:
-        uses = views.Uses(tx, call)
+        uses = views.uses_of(tx, call)
 
         def found() -> Iterator[ManagedPolicy]:
             if wanted != "AWS":
@@ -94,7 +94,7 @@ async def list_policies(call: Call, params: Params) -> Result:
 async def delete_policy(call: Call, params: Params) -> Result:
     def body(tx: Tx) -> None:
         policy = names.own_policy(tx, call, "DeletePolicy", params["PolicyArn"])
-        uses = views.Uses(tx, call)
+        uses = views.uses_of(tx, call)
         if uses.attached[policy.arn] or uses.bounding[policy.arn]:
             raise names.conflict("Cannot delete a policy attached to entities.")
         if len(policy.versions) > 1:

@@ -36,7 +36,7 @@ def check_trust(document: str) -> str:
 
 def insert(tx: Tx, role: Role) -> Role:
     """Raise LimitExceeded when the account is full."""
-    if len(tx.all(IAM_ROLE, account_wide(role.account), limit=MOST_ROLES)) >= MOST_ROLES:
+    if tx.count(IAM_ROLE, "account", role.account) >= MOST_ROLES:
         raise names.quota("RolesPerAccount", MOST_ROLES)
     return roles.insert_role(tx, role)
 

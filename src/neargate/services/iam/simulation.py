@@ -4,7 +4,7 @@ The page that was asked for is worked out, no more, and on a thread: actions can
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from neargate.model.policy import (
     matched,
 )
 from neargate.model.policy_document import parse_kept, parse_resource
+from neargate.model.policy_patterns import any_of
+from neargate.model.role import Role
 from neargate.model.session import parse_role
 from neargate.services import paging
 from neargate.services.call import Call, Params, Result
@@ -32,6 +34,8 @@ _PAGE = 100
 
 
 async def simulate_custom_policy(call: Call, params: Params) -> Result:
+    if params.get("OrderedOrganizationPolicyInputList"):
+        raise names.invalid("Policies of organizations are not built into neargate.")
     policies = _given(params["PolicyInputList"], Purpose.GRANT, "PolicyInputList") + _more(params)
     context = _context(params) | _caller(params.get("CallerArn"))
     return await call.store.scan(lambda tx: _answer(params, policies, context))
@@ -50,14 +54,36 @@ async def simulate_principal_policy(call: Call, params: Params) -> Result:
                     f"Invalid Entity Arn: {source} does not clearly define entity type and name."
                 )
             raise names.no_such(f"The role with name {named.name} cannot be found.")
-        held = roles.policies_of(tx, role)
+        excluded = params.get("PolicyExclusionList") or ()
+        held = [
+            policy
+            for policy in roles.policies_of(tx, role)
+            if not any(_names(identifier, policy, role) for identifier in excluded)
+        ]
         if params.get("PermissionsBoundaryPolicyInputList"):
-            held = tuple(policy for policy in held if policy.purpose is not Purpose.BOUNDARY)
+            held = [policy for policy in held if policy.purpose is not Purpose.BOUNDARY]
         tags = {f"aws:PrincipalTag/{key}": [value] for key, value in role.tags.items()}
         context = _caller(params.get("CallerArn") or source) | tags | _context(params)
         return _answer(params, [*held, *given], context)
 
     return await call.store.scan(body)
+
+
+def _names(identifier: Mapping[str, Any], policy: Policy, role: Role) -> bool:
+    """Whether a PolicyIdentifier is of a policy that the role has. Raise InvalidInput."""
+    if len(identifier) != 1:
+        raise names.invalid("A policy is identified by exactly one of its type, its ARN or its inline name.")
+    inline = not policy.id.startswith("arn:")
+    if "PolicyArn" in identifier:
+        return not inline and any_of((identifier["PolicyArn"],))(policy.id)
+    if "PolicyType" in identifier:
+        if policy.purpose is Purpose.BOUNDARY:
+            return bool(identifier["PolicyType"] == "permission-boundary")
+        managed = "aws-managed" if policy.id.startswith("arn:aws:iam::aws:") else "user-managed"
+        return bool(identifier["PolicyType"] == ("inline" if inline else managed))
+    given = identifier["InlinePolicyIdentifier"]
+    of_role = given["AttachmentType"] == "role" and given["AttachmentName"].lower() == role.name.lower()
+    return inline and of_role and policy.id == given["PolicyName"]
 
 
 def _more(params: Params) -> list[Policy]:

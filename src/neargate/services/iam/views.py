@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -51,13 +52,20 @@ def whole_role(role: Role) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
 class Uses:
     """How many roles have a policy, attached or as their boundary."""
 
-    def __init__(self, tx: Tx, call: Call) -> None:
-        roles = tx.all(IAM_ROLE, account_wide(call.scope.account))
-        self.attached = Counter(arn for role in roles for arn in role.attached)
-        self.bounding = Counter(role.boundary for role in roles if role.boundary)
+    attached: Counter[str] = field(default_factory=Counter)
+    bounding: Counter[str] = field(default_factory=Counter)
+
+
+def uses_of(tx: Tx, call: Call) -> Uses:
+    roles = tx.all(IAM_ROLE, account_wide(call.scope.account))
+    return Uses(
+        Counter(arn for role in roles for arn in role.attached),
+        Counter(role.boundary for role in roles if role.boundary),
+    )
 
 
 def listed_policy(policy: ManagedPolicy, uses: Uses) -> dict[str, Any]:
