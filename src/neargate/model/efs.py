@@ -129,6 +129,6 @@ def shared_volume(
     return msgspec.structs.replace(
         shared,
         path=point.path,
-        user=(user.uid, user.gid) if user else None,
+        user=(user.uid, user.gid, *user.secondary) if user else None,
         create=(creation.uid, creation.gid, int(creation.permissions, 8)) if creation else None,
     )

@@ -52,6 +52,8 @@ class LogSink(Part, frozen=True, kw_only=True, omit_defaults=True):
     max_buffer_bytes: int = 10 * 1024 * 1024
     datetime_format: str = ""
     multiline_pattern: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    """Of a router: what the definition says to it, as the metadata endpoint shows it. No secrets."""
 
 
 class Mount(Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -134,8 +136,8 @@ class SharedVolume(Part, frozen=True, kw_only=True, omit_defaults=True):
     """The file system's own directory on the node: nothing outside of it is ever reached."""
     path: str = "/"
     """What of it is mounted."""
-    user: tuple[int, int] | None = None
-    """(uid, gid) as whom all is done there; None: as whoever does it."""
+    user: tuple[int, ...] | None = None
+    """(uid, gid, further gids) as whom all is done there; None: as whoever does it."""
     create: tuple[int, int, int] | None = None
     """(uid, gid, mode) of `path` if it has to be made; None: it must be there."""
 

@@ -32,7 +32,9 @@ VERDICT = Path(tempfile.gettempdir()) / f"neargate-verdict-{os.getuid()}.json"
 """What runs runsc on this machine is tried once, not in each test."""
 CACHE = Path(tempfile.gettempdir()) / f"neargate-microvm-{os.getuid()}"
 """Guest image and templates of microVMs are made once, too."""
-_PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:web:/home/web:/bin/sh\n"
+_PASSWD = (
+    "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:web:/home/web:/bin/sh\nother:x:12345:12345::/:/bin/sh\n"
+)
 _GROUP = "root:x:0:\nweb:x:1001:\nstaff:x:50:web\nlogs:x:60:other,web\n"
 
 

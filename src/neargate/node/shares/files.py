@@ -1,7 +1,8 @@
-"""Answers what a guest asks of the files in its shared volumes: a FUSE server on the host's side.
+"""Answers what another kernel asks of the files in a shared volume: a FUSE server.
 
-Called by file_server.py with one request at a time. The guest is hostile: each field is checked here or by
-the kernel, and what a volume's user may not do is refused by the host's kernel.
+Called by serial.py and mounted.py with one request at a time. The kernel may be a guest's, and hostile: each
+field is checked here or by this machine's kernel, and what a volume's user may not do is refused by that.
+Extended attributes there are none, as EFS has none.
 """
 
 import errno
@@ -10,7 +11,9 @@ import stat
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 from neargate.node.shares import fuse, tree
 from neargate.node.shares.locks import Locks
@@ -18,20 +21,64 @@ from neargate.node.shares.locks import Locks
 _OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_DIRECTORY
 _MADE_ANYWHERE = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
 _MODE = 0o7777
+_MAPPED = 1 << 16
+"""Numbers of users that a sandbox has of its own: see shim/birth.mapped_namespaces."""
+_NEW_ONES = 1 << 12
 _LISTED = 1 << 20
 """Entries of directories that are being read, of all together: a guest may begin many and end none."""
 _Operation = Callable[["Volume", int, int, int, bytes], bytes]
 Request = tuple[int, int, int, int, int, bytes]
 """opcode, number, node, uid, gid, payload."""
+_CHANGED = (errno.EOPNOTSUPP, errno.ELOOP, errno.EPERM, errno.ENOTTY)
+"""Why no file of a file system can be read and written by the asking kernel itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a volume's files are shown to the kernel that asks."""
+
+    seconds: int = 1
+    """For how long it may believe what it is told: other tasks change files meanwhile."""
+    base: int = 0
+    """What it calls user and group 0 of those who look."""
+    given: bool = False
+    """Whoever asks makes each file first, and then gives it to whom it is for: that gift changes nothing."""
+    lenient: bool = False
+    """Whoever asks checks modes by users of its own first. So that it asks at all, what the volume's user may
+    do with a file is shown as anybody's right."""
+    first: int = fuse.ROOT
+    """Numbers up to this one were those of a server before."""
+
+
+class Backing(Protocol):
+    """What has the asking kernel read and write files by itself."""
+
+    def open(self, fd: int) -> int:
+        """Its number for the file. Raise OSError."""
+        ...
+
+    def close(self, number: int) -> None: ...
 
 
 class Volume:
-    def __init__(self, root: int, user: tuple[int, int] | None) -> None:
-        self.tree = tree.Tree(root, user)
+    def __init__(
+        self,
+        root: int,
+        user: tree.User | None,
+        terms: Terms = Terms(),
+        backing: Backing | None = None,
+    ) -> None:
+        self.tree = tree.Tree(root, user, terms.first)
         self._user = user
+        self._terms = terms
+        self._backing = backing
+        self._backed: dict[int, tuple[int, set[int]]] = {}
+        """File -> its number with `backing`, and the handles by which it is open so."""
+        self._passthrough = backing is not None and terms.first > fuse.ROOT  # the kernel will refuse, else
         self._handles: dict[int, int] = {}
         self._listings: dict[int, list[tuple[bytes, int, int]]] = {}
-        self._next = 0
+        self._next = terms.first
+        self._new_ones: set[int] = set()
         self.locks = Locks(self.handle)
 
     def serve(self, request: Request) -> bytes:
@@ -42,7 +89,7 @@ class Volume:
                 self._forget(opcode, node, payload)
                 return b""
             if opcode in (fuse.GETLK, fuse.SETLK, fuse.SETLKW):
-                return self.locks.ask(opcode, number, payload)
+                return self.locks.ask(opcode, number, node, payload)
             if opcode == fuse.INTERRUPT:
                 return self.locks.interrupt(fuse.NUMBER.unpack_from(payload)[0])
             operation = _OPERATIONS.get(opcode)
@@ -73,16 +120,39 @@ class Volume:
 
     def _forget(self, opcode: int, node: int, payload: bytes) -> None:
         if opcode == fuse.FORGET:
+            self._new_ones.discard(node)
             return self.tree.forget(node, fuse.FORGET_IN.unpack_from(payload)[0])
         count = fuse.BATCH_FORGET_IN.unpack_from(payload)[0]
         ones = payload[fuse.BATCH_FORGET_IN.size :][: count * fuse.FORGET_ONE.size]
         for one, lookups in fuse.FORGET_ONE.iter_unpack(ones):
             self.tree.forget(one, lookups)
+            self._new_ones.discard(one)
 
     def _new(self, parent: int, name: bytes, uid: int, gid: int) -> bytes:
         """The entry just made, given to whom it is for."""
         number, found = self.tree.find(parent, name)
-        return fuse.entry(number, self._given(parent, number, found, uid, gid))
+        if self._terms.given and len(self._new_ones) < _NEW_ONES:
+            self._new_ones.add(number)
+        return self._entry(number, self._given(parent, number, found, uid, gid))
+
+    def _entry(self, number: int, found: os.stat_result) -> bytes:
+        return fuse.entry(number, found, self._look(found), self._terms.seconds)
+
+    def _attributes(self, found: os.stat_result) -> bytes:
+        return fuse.attributes(found, self._look(found), self._terms.seconds)
+
+    def _look(self, found: os.stat_result) -> fuse.Look:
+        mode, owners, base = found.st_mode, (found.st_uid, found.st_gid), self._terms.base
+        if self._terms.lenient and self._user and not stat.S_ISLNK(mode):
+            mode |= _rights(found, self._user) * 0o111
+        if base:
+            owners = owners[0] + base * (owners[0] < _MAPPED), owners[1] + base * (owners[1] < _MAPPED)
+        return mode, *owners
+
+    def _meant(self, id: int) -> int:
+        """The user or group whose number the asking kernel has."""
+        base = self._terms.base
+        return id - base if base and base <= id < base + _MAPPED else id
 
     def _given(self, parent: int, node: int, found: os.stat_result, uid: int, gid: int) -> os.stat_result:
         if self._user or (found.st_uid, found.st_gid) == (uid, gid):
@@ -97,29 +167,41 @@ class Volume:
     # -- what there is ---------------------------------------------------------------------------------
 
     def init(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
-        return fuse.init(payload)
+        self._passthrough = self._backing is not None and fuse.offers_passthrough(payload)
+        return fuse.init(payload, fresh=not self._terms.seconds, passthrough=self._passthrough)
 
     def lookup(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
         (name,) = fuse.names(payload, 1)
-        return fuse.entry(*self.tree.find(node, name))
+        return self._entry(*self.tree.find(node, name))
 
     def getattr(self, node: int, _uid: int, _gid: int, _payload: bytes) -> bytes:
-        return fuse.attributes(os.fstat(self.tree.fd(node)))
+        return self._attributes(os.fstat(self.tree.fd(node)))
+
+    def access(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        mode = fuse.ACCESS_IN.unpack_from(payload)[0] & 7
+        if not os.access(self.tree.path(node), mode, effective_ids=True):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return b""
 
     def setattr(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
         fields = fuse.SETATTR_IN.unpack_from(payload)
         valid, handle, size, seconds, nanoseconds = fields[0], fields[2], fields[3], fields[5:7], fields[8:10]
         mode, uid, gid = fields[11], fields[13], fields[14]
         if valid & (fuse.SET_UID | fuse.SET_GID):
-            owners = (uid if valid & fuse.SET_UID else -1, gid if valid & fuse.SET_GID else -1)
-            tree.give(self.tree.fd(node), *owners)
+            self._give(node, uid if valid & fuse.SET_UID else -1, gid if valid & fuse.SET_GID else -1)
         if valid & fuse.SET_MODE:
             os.chmod(self.tree.path(node), mode & _MODE)
         if valid & fuse.SET_SIZE:
             self._truncate(node, handle if valid & fuse.SET_FH else 0, size)
         if valid & (fuse.SET_ATIME | fuse.SET_MTIME):
             self._set_times(node, valid, [s * 10**9 + n for s, n in zip(seconds, nanoseconds, strict=True)])
-        return fuse.attributes(os.fstat(self.tree.fd(node)))
+        return self._attributes(os.fstat(self.tree.fd(node)))
+
+    def _give(self, node: int, uid: int, gid: int) -> None:
+        if node in self._new_ones:
+            self._new_ones.discard(node)
+        else:
+            tree.give(self.tree.fd(node), *(id if id < 0 else self._meant(id) for id in (uid, gid)))
 
     def _truncate(self, node: int, handle: int, size: int) -> None:
         if handle:
@@ -204,7 +286,7 @@ class Volume:
             os.link(source, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
         finally:
             os.close(directory)
-        return fuse.entry(*self.tree.find(node, name))
+        return self._entry(*self.tree.find(node, name))
 
     # -- open files ------------------------------------------------------------------------------------
 
@@ -220,7 +302,32 @@ class Volume:
 
     def open(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
         flags = fuse.OPEN_IN.unpack_from(payload)[0]
-        return fuse.opened(self._opened(self._open_regular(node, flags)))
+        return self._told_open(node, self._open_regular(node, flags))
+
+    def _told_open(self, node: int, fd: int) -> bytes:
+        handle = self._opened(fd)
+        if not self._passthrough and node not in self._backed:
+            return fuse.opened(handle)
+        try:
+            return fuse.opened(handle, self._backing_of(node, handle, fd))
+        except OSError:
+            self._close(node, handle)
+            raise
+
+    def _backing_of(self, node: int, handle: int, fd: int) -> int:
+        """0: this file system has none. A file is never open in both ways."""
+        assert self._backing
+        if node not in self._backed:
+            try:
+                self._backed[node] = self._backing.open(fd), set()
+            except OSError as error:
+                if error.errno not in _CHANGED:
+                    raise
+                self._passthrough = False
+                return 0
+        number, handles = self._backed[node]
+        handles.add(handle)
+        return number
 
     def create(self, node: int, uid: int, gid: int, payload: bytes) -> bytes:
         flags, mode, _umask, _ = fuse.CREATE_IN.unpack_from(payload)
@@ -233,12 +340,13 @@ class Volume:
             if flags & os.O_EXCL:
                 raise
             number, found = self.tree.find(node, name)  # somebody else's, made a moment ago
-            return fuse.entry(number, found) + fuse.opened(self._opened(self._open_regular(number, flags)))
+            return self._entry(number, found) + self._told_open(number, self._open_regular(number, flags))
         try:
-            return self._new(node, name, uid, gid) + fuse.opened(self._opened(fd))
+            entry = self._new(node, name, uid, gid)
         except BaseException:
             os.close(fd)
             raise
+        return entry + self._told_open(fuse.NUMBER.unpack_from(entry)[0], fd)
 
     def read(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(payload)
@@ -249,17 +357,24 @@ class Volume:
         data = memoryview(payload)[fuse.READ_IN.size : fuse.READ_IN.size + size]
         return fuse.written(os.pwrite(self.handle(handle), data, offset))
 
-    def flush(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
-        self.locks.release(fuse.FLUSH_IN.unpack_from(payload)[0])
+    def flush(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        self.locks.release(node, fuse.FLUSH_IN.unpack_from(payload)[3])
         return b""
 
-    def release(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
-        handle = fuse.RELEASE_IN.unpack_from(payload)[0]
+    def release(self, node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
+        self._close(node, fuse.RELEASE_IN.unpack_from(payload)[0])
+        return b""
+
+    def _close(self, node: int, handle: int) -> None:
         fd = self._handles.pop(handle, -1)
         self._listings.pop(handle, None)
         if fd >= 0:
             os.close(fd)
-        return b""
+        number, handles = self._backed.get(node, (0, set()))
+        handles.discard(handle)
+        if number and not handles and self._backing:
+            del self._backed[node]
+            self._backing.close(number)
 
     def fsync(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
         handle, flags, _ = fuse.FSYNC_IN.unpack_from(payload)
@@ -268,9 +383,7 @@ class Volume:
 
     def fallocate(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
         handle, offset, length, mode, _ = fuse.FALLOCATE_IN.unpack_from(payload)
-        if mode:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        os.posix_fallocate(self.handle(handle), offset, length)
+        tree.allocate(self.handle(handle), mode, offset, length)
         return b""
 
     def lseek(self, _node: int, _uid: int, _gid: int, payload: bytes) -> bytes:
@@ -301,6 +414,15 @@ def _list(fd: int) -> list[tuple[bytes, int, int]]:
     return [(b".", here, stat.S_IFDIR), (b"..", here, stat.S_IFDIR), *entries]
 
 
+def _rights(found: os.stat_result, user: tree.User) -> int:
+    """What of 7 a user may do with a file."""
+    if not user[0]:
+        return 7 if stat.S_ISDIR(found.st_mode) or found.st_mode & 0o111 else 6
+    if found.st_uid == user[0]:
+        return found.st_mode >> 6 & 7
+    return found.st_mode >> (3 if found.st_gid in user[1:] else 0) & 7
+
+
 def _mode(entry: os.DirEntry[str]) -> int:
     if entry.is_symlink():
         return stat.S_IFLNK
@@ -316,6 +438,7 @@ _OPERATIONS: dict[int, _Operation] = {
     fuse.SETATTR: Volume.setattr,
     fuse.READLINK: Volume.readlink,
     fuse.STATFS: Volume.statfs,
+    fuse.ACCESS: Volume.access,
     fuse.SYMLINK: Volume.symlink,
     fuse.MKNOD: Volume.mknod,
     fuse.MKDIR: Volume.mkdir,

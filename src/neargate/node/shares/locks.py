@@ -1,7 +1,9 @@
-"""Locks of files in shared volumes, between tasks of every tier: the host kernel's own, taken for a guest.
+"""Locks of files in shared volumes, between tasks of every tier: the host kernel's own, taken for others.
 
-Called by files.py. A guest's open file is an open file here, so an `open file description lock` stands for
-what its processes lock. Nobody waits in here: whoever must wait is asked for again by file_server.py.
+Called by files.py. What another kernel's processes lock with fcntl is theirs, not their open files': each
+owner has an open file of its own here, and an `open file description lock` on that. What they lock with
+flock is the open file's, which is one here, too. Nobody waits in here: whoever must wait is asked for again
+by the server's loop.
 """
 
 import errno
@@ -21,43 +23,59 @@ _WAITING = 256
 
 class Locks:
     def __init__(self, handle: Callable[[int], int]) -> None:
-        """handle -- descriptor of an open file by the guest's number of it."""
+        """handle -- descriptor of an open file by the asking kernel's number of it."""
         self._handle = handle
-        self._waiting: dict[int, bytes] = {}
+        self._owned: dict[tuple[int, int], int] = {}
+        """(file, owner) -> what has the owner's locks."""
+        self._waiting: dict[int, tuple[int, bytes]] = {}
 
     @property
     def waiting(self) -> bool:
         return bool(self._waiting)
 
-    def ask(self, opcode: int, number: int, payload: bytes) -> bytes:
-        """The answer; empty if the lock is another's and the guest waits for it. Raise OSError."""
-        handle, _owner, start, end, kind, _pid, flags, _ = fuse.LOCK_IN.unpack_from(payload)
-        fd = self._handle(handle)
+    def ask(self, opcode: int, number: int, node: int, payload: bytes) -> bytes:
+        """The answer; empty if the lock is another's and the asker waits for it. Raise OSError."""
+        handle, owner, start, end, kind, _pid, flags, _ = fuse.LOCK_IN.unpack_from(payload)
+        fd, key = self._handle(handle), (node, owner)
         length = 0 if end >= _END else end - start + 1
         wanted = _FLOCK.pack(kind, os.SEEK_SET, min(start, _END), length, 0)
         try:
             if opcode == fuse.GETLK:
-                return fuse.answer(number, _told(fcntl.fcntl(fd, _OFD_GET, wanted)))
+                return fuse.answer(number, _told(fcntl.fcntl(self._owned.get(key, fd), _OFD_GET, wanted)))
             if flags & fuse.LOCK_IS_FLOCK:
                 fcntl.flock(fd, _FLOCK_KINDS[kind] | fcntl.LOCK_NB)
-            else:
-                fcntl.fcntl(fd, _OFD_SET, wanted)
+            elif kind != fcntl.F_UNLCK:
+                fcntl.fcntl(self._of(key, fd, kind), _OFD_SET, wanted)
+            elif key in self._owned:
+                fcntl.fcntl(self._owned[key], _OFD_SET, wanted)
         except (BlockingIOError, PermissionError) as error:
             if opcode == fuse.SETLKW and error.errno in (errno.EAGAIN, errno.EACCES):
                 if len(self._waiting) >= _WAITING:
                     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from None
-                self._waiting[number] = payload
+                self._waiting[number] = node, payload
                 return b""
             raise
         return fuse.answer(number)
+
+    def _of(self, key: tuple[int, int], fd: int, kind: int) -> int:
+        """The owner's, made of a file that it has open in a way that allows such a lock. Raise OSError."""
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == _FORBIDS.get(kind):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if key not in self._owned:
+            path, flags = f"/proc/self/fd/{fd}", os.O_CLOEXEC | os.O_NONBLOCK
+            try:
+                self._owned[key] = os.open(path, os.O_RDWR | flags)
+            except OSError:  # it is a running program, say
+                self._owned[key] = os.open(path, os.O_RDONLY | flags)
+        return self._owned[key]
 
     def retry(self) -> list[bytes]:
         """Answers for those whose wait is over."""
         answers = []
         for number in list(self._waiting):
-            payload = self._waiting.pop(number)
+            node, payload = self._waiting.pop(number)
             try:
-                answer = self.ask(fuse.SETLKW, number, payload)
+                answer = self.ask(fuse.SETLKW, number, node, payload)
             except OSError as error:
                 answer = fuse.refusal(number, error.errno or errno.EIO)
             if answer:
@@ -67,17 +85,16 @@ class Locks:
     def interrupt(self, number: int) -> bytes:
         return fuse.refusal(number, errno.EINTR) if self._waiting.pop(number, None) else b""
 
-    def release(self, handle: int) -> None:
-        """A process of the guest has closed the file: its locks are gone."""
-        fd = self._handle(handle)
-        try:
-            fcntl.fcntl(fd, _OFD_SET, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOLCK):
-                raise
+    def release(self, node: int, owner: int) -> None:
+        """A process has closed the file, however often it has it open: its locks are gone."""
+        fd = self._owned.pop((node, owner), -1)
+        if fd >= 0:
+            os.close(fd)
 
 
 _FLOCK_KINDS = {fcntl.F_RDLCK: fcntl.LOCK_SH, fcntl.F_WRLCK: fcntl.LOCK_EX, fcntl.F_UNLCK: fcntl.LOCK_UN}
+_FORBIDS = {fcntl.F_RDLCK: os.O_WRONLY, fcntl.F_WRLCK: os.O_RDONLY}
+"""How a file is opened that can have no such lock."""
 
 
 def _told(found: bytes) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from neargate.node.shares import confine, fuse
 from neargate.node.shares.files import Request, Volume
+from neargate.node.shares.tree import User
 
 _READ = 1 << 18
 _LONGEST = fuse.MAX_WRITE + 8192
@@ -22,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def start(port: socket.socket, volumes: Sequence[tuple[int, tuple[int, int] | None]]) -> int:
+def start(port: socket.socket, volumes: Sequence[tuple[int, User | None]]) -> int:
     """volumes -- (descriptor of the directory, as whom all is done there). The process. Raise OSError."""
     supervisor = os.getpid()
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""The files of one shared volume, by number, as a guest's kernel knows them.
+"""The files of one shared volume, by number, as another kernel or user knows them.
 
 Called by files.py. Each number stands for what was once found under a name inside of the volume, never for
 a path: whatever names mean by now, and whoever moves directories meanwhile, nothing outside is reached.
@@ -19,6 +19,7 @@ _MOST = 1 << 20
 _AT_EMPTY_PATH, _AT_SYMLINK_NOFOLLOW, _AT_FDCWD = 0x1000, 0x100, -100
 _HANDLE_ROOM = 128
 _libc = ctypes.CDLL(None, use_errno=True)
+_groups: tuple[int, ...] = ()
 
 
 class _Handle(ctypes.Structure):
@@ -33,16 +34,20 @@ class _Node:
     """None where its file system has none: then its descriptor stays open."""
 
 
+User = tuple[int, ...]
+"""uid, gid, and the groups that it is in besides."""
+
+
 class Tree:
-    def __init__(self, root: int, user: tuple[int, int] | None) -> None:
+    def __init__(self, root: int, user: User | None, first: int = fuse.ROOT) -> None:
         """root -- descriptor of its directory. user -- as whom all is done there; None: as the guest's kernel
-        says, which has checked."""
+        says, which has checked. first -- numbers up to this one are not given to files."""
         self.user = user
         self._root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
         found = os.fstat(self._root)
         self._nodes = {fuse.ROOT: _Node((found.st_dev, found.st_ino), 1, None)}
         self._numbers = {self._nodes[fuse.ROOT].key: fuse.ROOT}
-        self._next = fuse.ROOT
+        self._next = first
         self._pinned = {fuse.ROOT: self._root}
         self._open: OrderedDict[int, int] = OrderedDict()
 
@@ -144,8 +149,17 @@ def rename(old: tuple[int, bytes], new: tuple[int, bytes], flags: int) -> None:
     _checked(_libc.renameat2(*old, *new, flags))
 
 
-def become(uid: int, gid: int) -> None:
-    """For what this thread does with files from here on."""
+def become(uid: int, gid: int, *groups: int) -> None:
+    """For what this process, which has one thread, does with files from here on."""
+    global _groups
     _libc.setfsuid(0)
     _libc.setfsgid(gid)
+    if groups != _groups:
+        os.setgroups(groups)
+        _groups = groups
     _libc.setfsuid(uid)
+
+
+def allocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2), whatever its mode. Raise OSError."""
+    _checked(_libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))

@@ -44,8 +44,6 @@ class Writer(Protocol):
 class Container:
     exec_pid_option = "--pid-file"
     """Has the runtime write down which process an exec runs, as `kill_exec` takes it."""
-    any_user_is_mapped = True
-    """A user other than root can be that of a volume which has one of its own."""
 
     def __init__(self, setup: dict[str, Any], name: str) -> None:
         self.name = name
@@ -106,11 +104,16 @@ class Container:
             raise StartError(f"{error.strerror}: {error.filename or 'root file system'}") from None
         self.process = config["process"]
         self.mounts = request["volumes"]
+        self.keep_config(config)
+        self.state["runtime_id"] = self.id = request["runtime_id"]
+
+    def keep_config(self, config: dict[str, Any]) -> None:
+        """Where the runtime finds it."""
         state = f"{self.setup['directory']}/rt"  # in memory (birth.py); only a name is on the disk
-        os.makedirs(state, 0o700, exist_ok=True)
+        if not os.path.isdir(state):
+            os.makedirs(state, 0o700)
         files.write(f"{state}/{self.name}.json", json.dumps(config), 0o600)
         os.symlink(f"{state}/{self.name}.json", f"{self.directory}/config.json")
-        self.state["runtime_id"] = self.id = request["runtime_id"]
 
     def _mount_root(self, image: str, lower: str) -> None:
         if not os.path.ismount(lower):  # forked by an earlier daemon's zygote, which had no such image yet
@@ -186,10 +189,9 @@ class Container:
         if target not in self._shared:
             volume = next(v for v in self.setup["shared"] if v["volume"] == name)
             root = self.setup["shared_roots"][name]
-            if volume.get("user") and user["uid"] and not self.any_user_is_mapped:
-                raise StartError(f"volume {name}: with its user this tier needs the container's to be root")
-            who = user["uid"], user["gid"]
-            shared.mount(volume, root, target, who, self._base, self.setup["user_namespace"])
+            if volume.get("user") and volume["user"][0] == user["uid"]:
+                root = self.setup["own_roots"].get(name, root)
+            shared.mount(volume, root, target, self.setup["user_namespace"] if self._base else -1)
             self._shared.append(target)
         return target
 

@@ -82,6 +82,8 @@ class Shim:
         self._done = False
         self.disk: Disk | None = None
         """What takes all that its containers write; None where that is done otherwise."""
+        self.file_server: shared.FileServer | None = None
+        """Of volumes with users of their own."""
 
     # -- set-up ----------------------------------------------------------------------------------------
 
@@ -106,6 +108,7 @@ class Shim:
             files.write(path, text)
             os.chown(path, setup["uid_base"], setup["uid_base"])
         setup["shared_roots"] = {volume["volume"]: shared.opened(volume) for volume in setup["shared"]}
+        self.file_server = shared.serve(setup)
         if setup["shared_pid"]:
             self._pause = birth.pid_namespace(setup["user_namespace"])
         self._listener = birth.listen(setup["directory"])
@@ -347,6 +350,8 @@ class Shim:
             if not pid:
                 break
             ended[pid] = status
+        if self.file_server and ended.pop(self.file_server.pid, None) is not None:
+            self.file_server_died(self.file_server)
         self._orphans |= ended
         for pid in ended:
             if pid in self.waiting and pid in self._orphans:
@@ -373,6 +378,10 @@ class Shim:
         container.ended(status)
         self._changed()
         container.clean()
+
+    def file_server_died(self, server: shared.FileServer) -> None:
+        """Have another take its place; whoever has files open goes on with them."""
+        server.died()
 
     def _of_stream(self, fd: int) -> Container | None:
         return next((c for c in self.containers.values() if fd in c.streams), None)
@@ -431,6 +440,7 @@ class Shim:
                 container.writer.finish()
         self.group.kill()
         self._remove_group()
+        self._end_file_server()
         if self.disk:
             self.disk.end()
         self._clear()
@@ -438,6 +448,7 @@ class Shim:
     def unmake(self) -> None:
         """Remove group, interface, socket and, last, the record by which a sweep would find the rest."""
         self._remove_group()
+        self._end_file_server()
         if self._interface:
             self._interface.remove()
         if self.disk:
@@ -448,6 +459,12 @@ class Shim:
                 os.unlink(path)
             except FileNotFoundError:
                 continue
+
+    def _end_file_server(self) -> None:
+        """After all who may have files open."""
+        if self.file_server:
+            self.file_server.close()
+            self.file_server = None
 
     def _remove_group(self) -> None:
         for attempt in range(200):

@@ -1,17 +1,18 @@
 """Volumes that outlive the sandbox: a directory of a file system's tree, mounted for containers to bind.
 
-Called by main.py at birth (`opened`) and by container.py for each container (`mount`). The tree is other
-tasks' too, so hostile at any moment: every step is resolved by the kernel inside of the tree, and what was
-opened once is what is mounted, whatever its name means by then.
+Called by main.py at birth (`opened`, `serve`) and by container.py for each container (`mount`). The tree is
+other tasks' too, so hostile at any moment: every step is resolved by the kernel inside of the tree, and what
+was opened once is what is mounted, whatever its name means by then.
 """
 
-import errno
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from neargate.node.shim import birth, kernel
 
 FAILED = "failed to invoke EFS utils commands to set up EFS volumes: stderr: "
+PLACES = "shares"
+"""Where in the sandbox's directory volumes with users of their own are mounted, seen by the shim alone."""
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
@@ -20,7 +21,9 @@ class VolumeError(Exception):
 
 
 def maps_owners(volume: dict[str, Any]) -> bool:
-    """Can its file system show owners by another number? (Those of the network cannot.)"""
+    """Can its owners be shown by other numbers? (A file system of the network cannot do that.)"""
+    if volume.get("user"):
+        return True  # its server does it
     try:
         root = os.open(volume["tree"], _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -83,36 +86,55 @@ def _make(root: int, path: str, uid: int, gid: int, mode: int) -> None:
             os.close(above)
 
 
-def mount(
-    volume: dict[str, Any], root: int, target: str, user: tuple[int, int], base: int, user_namespace: int
-) -> None:
-    """Mount what `opened` gave, for a container that runs as `user`. Raise VolumeError.
+class FileServer(Protocol):
+    """shares.mounted.Server, which only sandboxes with such volumes load."""
 
-    Numbers in the tree are the containers' own, so that tasks share files whatever numbers their user
-    namespaces have outside. Where the volume has a user of its own (an access point's), the container's
-    user is that one there; the kernel's maps are one to one, so other users can make nothing there, and own
-    nothing.
+    pid: int
+
+    def died(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def serve(setup: dict[str, Any]) -> FileServer | None:
+    """Mount the volumes that have a user of their own, as whom all is then done there; the mounts come in the
+    place of their directories. Raise OSError.
+
+    Where a tier's own kernel checks modes, each is mounted twice: as it is, for containers of that very user,
+    and leniently shown for all others (see shares/files.Terms).
+    """
+    volumes = [volume for volume in setup["shared"] if volume.get("user")]
+    if not volumes:
+        return None
+    from neargate.node.shares.files import Terms
+    from neargate.node.shares.mounted import Server, Share
+
+    checked = setup.get("checks_modes", False)
+    setup["own_roots"] = {}
+    shares: dict[tuple[str, str], Share] = {}
+    for volume in volumes:
+        name, root = volume["volume"], setup["shared_roots"][volume["volume"]]
+        for kind in ("shared_roots", "own_roots") if checked else ("shared_roots",):
+            terms = Terms(0, setup["uid_base"], checked, checked and kind == "shared_roots")
+            place = f"{setup['directory']}/{PLACES}/{len(shares)}"
+            shares[kind, name] = Share(root, tuple(volume["user"]), terms, place)
+    try:
+        server = Server(setup["instance"], list(shares.values()))
+    except OSError as error:
+        raise OSError(f"{FAILED}this machine has no FUSE for it: {error.strerror}") from None
+    for (kind, name), share in shares.items():
+        setup[kind][name] = os.open(share.place, _DIRECTORY | os.O_CLOEXEC)
+    return server
+
+
+def mount(volume: dict[str, Any], root: int, target: str, user_namespace: int) -> None:
+    """Mount what `opened` or `serve` gave, for a container. Raise VolumeError.
+
+    user_namespace -- of the sandbox; -1: it has none. Numbers in the tree are the containers' own, so that
+    tasks share files whatever numbers their user namespaces have outside. (A server shows them so itself.)
     """
     os.makedirs(target)
-    own = -1
     try:
-        if volume.get("user"):
-            maps = (
-                f"{there} {_outside(here, base)} 1" for there, here in zip(volume["user"], user, strict=True)
-            )
-            own = birth.user_namespace(*maps)
-        kernel.mount_mapped(root, target, own if own >= 0 else user_namespace if base else -1)
+        kernel.mount_mapped(root, target, -1 if volume.get("user") else user_namespace)
     except OSError as error:  # its directory has been removed meanwhile, say
-        if own >= 0 and error.errno == errno.EINVAL:
-            error = OSError(
-                errno.EINVAL, "its file system cannot map owners, as an access point's user needs"
-            )
         raise VolumeError(_refused(volume, error)) from None
-    finally:
-        if own >= 0:
-            os.close(own)
-
-
-def _outside(id: int, base: int) -> int:
-    """The number outside of the sandbox of one of its users: see birth.mapped_namespaces."""
-    return base + id if base and id < 65536 else id

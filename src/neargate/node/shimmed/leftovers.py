@@ -14,7 +14,8 @@ from pathlib import Path
 from neargate.node import cgroup
 from neargate.node.network import claims
 from neargate.node.network.interface import host_names
-from neargate.node.shim import disk, files
+from neargate.node.shares.mounted import remove_places
+from neargate.node.shim import disk, files, shared
 
 _LEFT = (
     "c",
@@ -57,6 +58,7 @@ def remove(root: Path, instance: str, sandbox: str) -> None:
             claims.delete_link(index)
     if known:
         disk.erase(f"{known['directory']}/{disk.FILE}", sandbox)
+        remove_places(f"{known['directory']}/{shared.PLACES}")
         for name in _LEFT:
             files.remove_tree(f"{known['directory']}/{name}")
     record.unlink(missing_ok=True)

@@ -98,5 +98,6 @@ class GvisorDriver(ShimDriver):
             "runtime": runsc.command(self._platform, sockets=has_router(spec)),
             "memory": memory + overhead,
             "pids": spec.pids + _SANDBOX_THREADS,
+            "checks_modes": True,
             "sentry": {"root": str(self._pause_root), "memory": memory},
         }

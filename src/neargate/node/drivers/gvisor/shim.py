@@ -18,7 +18,7 @@ from typing import Any
 from neargate.node import cgroup
 from neargate.node.drivers.gvisor.quick import without_membarrier
 from neargate.node.drivers.gvisor.sentry import Sentry, SentryError
-from neargate.node.shim import files, kernel
+from neargate.node.shim import files, kernel, shared
 from neargate.node.shim.container import Container, runtime_error
 from neargate.node.shim.main import Shim
 
@@ -40,7 +40,6 @@ _KIND = "io.kubernetes.cri.container-type"
 
 class SentryContainer(Container):
     exec_pid_option = "--internal-pid-file"
-    any_user_is_mapped = False  # the file server makes all files as root, and gives them away then
 
     def __init__(self, setup: dict[str, Any], name: str, shim: "SentryShim") -> None:
         super().__init__(setup, name)
@@ -230,6 +229,12 @@ class SentryShim(Shim):
         for container in self.containers.values():
             if container.state["running"]:
                 self.ended(container, _KILLED)
+
+    def file_server_died(self, server: shared.FileServer) -> None:
+        """runsc goes on using what it once found, which the next server does not know. So its sandbox ends,
+        as it does with a file server of runsc's own."""
+        self.sandbox_group.kill()
+        super().file_server_died(server)
 
     def unmake(self) -> None:
         self.group.kill()
