@@ -99,6 +99,16 @@ def _presigned_v4(door: Door, path: str, at: float, seconds: int) -> str:
     return f"{door.endpoint}{path}?{query}&X-Amz-Signature={signature}"
 
 
+def test_an_object_asked_for_without_a_signature(s3: Any, door: Door) -> None:
+    put(s3, "x", b"hello")
+    for method, data in (("GET", None), ("PUT", b"other"), ("DELETE", None)):
+        status, text = asked(f"{door.endpoint}/bucket/x", method, data)
+        assert status == 403 and b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message>" in text
+    assert body(s3, "x") == b"hello"
+    status, text = asked(f"{door.endpoint}/?Action=GetCallerIdentity&Version=2011-06-15")
+    assert status == 403 and b"<Code>MissingAuthenticationToken</Code>" in text
+
+
 def test_a_presigned_url_of_nobody(s3: Any, door: Door) -> None:
     put(s3, "k")
     url = client(door, "s3").generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "k"})

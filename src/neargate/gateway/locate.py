@@ -38,7 +38,8 @@ class Locator:
             return self._by_scope(request, scope.service)
         if sigv2.is_signed(request):
             return "s3"
-        return self._by_version(request, tuple(self._built))
+        by_version = self._by_version(request, tuple(self._built))
+        return "s3" if by_version is None and _may_be_an_object(request) else by_version
 
     def _by_scope(self, request: Request, signing_name: str) -> str | None:
         names = self._catalogue.by_signing_name(signing_name)
@@ -59,6 +60,11 @@ class Locator:
             if service.api_version == version:
                 return name
         return None
+
+
+def _may_be_an_object(request: Request) -> bool:
+    """What nobody signed is refused either way: a browser's question for an object in S3's words."""
+    return request.method in ("GET", "HEAD", "PUT", "DELETE") and request.path != "/"
 
 
 def _form_version(request: Request) -> str | None:
