@@ -104,6 +104,7 @@ def _sink(name: str, router: str, kind: Kind, log: Json, task: Task) -> LogSink:
         # Fluentd's `unix` input has no acknowledgements.
         acknowledged=kind == "fluentbit",
         max_buffer_bytes=limit,
+        options=tuple((log.get("options") or {}).items()),
     )
 
 

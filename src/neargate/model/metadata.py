@@ -65,6 +65,7 @@ def container(spec: SandboxSpec, own: ContainerSpec, status: ContainerStatus, de
         shown["Volumes"] = [{"DockerName": m.volume, "Destination": m.target} for m in own.mounts]
     if own.log is not None and own.log.router:
         shown["LogDriver"] = "awsfirelens"
+        shown |= {"LogOptions": dict(own.log.options)} if own.log.options else {}
     elif own.log is not None:
         shown["LogDriver"] = "awslogs"
         shown["LogOptions"] = {

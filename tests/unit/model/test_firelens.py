@@ -188,6 +188,7 @@ def test_the_router_gets_its_file_and_socket_and_the_others_a_way_to_it() -> Non
         socket=(VOLUME, "fluent.sock"),
         acknowledged=True,
         max_buffer_bytes=BUFFER_LIMIT,
+        options=(("Name", "stdout"),),
     )
     assert dict(found["app"].environment) == {"FLUENT_HOST": "127.0.0.1", "FLUENT_PORT": "24224"}
     assert found["app"].depends_on == (Dependency(container="router", condition="START"),)

@@ -199,6 +199,15 @@ def test_what_only_some_containers_have() -> None:
     assert not document.keys() & {"Networks", "LogDriver", "ContainerARN", "StartedAt"}
 
 
+def test_what_a_router_is_told_of_a_containers_lines_is_shown_as_it_was_given() -> None:
+    sink = LogSink(group="", stream="m-firelens-cd18", router="r", options=(("Name", "stdout"), ("x", "y")))
+    own = ContainerSpec(name="m", image="i", runtime_id="cd18-4", log=sink)
+    document = metadata.container(SPEC, own, RUNNING, "RUNNING")
+    assert (document["LogDriver"], document["LogOptions"]) == ("awsfirelens", {"Name": "stdout", "x": "y"})
+    bare = msgspec.structs.replace(own, log=msgspec.structs.replace(sink, options=()))
+    assert "LogOptions" not in metadata.container(SPEC, bare, RUNNING, "RUNNING")
+
+
 def test_tags_only_where_there_are_some() -> None:
     assert metadata.with_tags({"a": 1}, {"team": "x"}) == {"a": 1, "TaskTags": {"team": "x"}}
     assert metadata.with_tags({"a": 1}, {}) == {"a": 1}
