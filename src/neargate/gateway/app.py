@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from neargate.gateway import auth_errors, sigv2, sigv4
+from neargate.gateway import auth_errors, rights, sigv2, sigv4
 from neargate.gateway.asgi import ASGIApp
 from neargate.gateway.auth_errors import Dialect, Refusal, dialect_of
 from neargate.gateway.credentials import KeyRing, RootCredential
@@ -21,7 +21,6 @@ from neargate.kit.clock import Clock, SystemClock
 from neargate.kit.errors import ApiError
 from neargate.model.record import Scope
 from neargate.services.call import Call, House
-from neargate.state.catalog import TASK
 from neargate.wire import protocols
 from neargate.wire.http import Request, Response
 from neargate.wire.models import Catalogue
@@ -54,7 +53,7 @@ class App:
         self.registry = registry
         self.metrics = Metrics()
         self._catalogue = catalogue or Catalogue()
-        self._rooms = rooms if rooms is not None else build_rooms(self._catalogue)
+        self._rooms = rights.guarded(rooms if rooms is not None else build_rooms(self._catalogue))
         self._locator = Locator(self._catalogue, {name: room.service for name, room in self._rooms.items()})
         self._dispatcher = Dispatcher(self._rooms)
         keys = KeyRing(credential, key=house.signing_key)
@@ -124,11 +123,7 @@ class App:
 
     async def _check_bound(self, verified: sigv4.Verified, dialect: Dialect) -> None:
         """Credentials of a task's role end with the task, whatever their time: the store knows."""
-        session = verified.credential.session
-        if session is None or not session.task_arn:
-            return
-        task = await self.house.store.read(lambda tx: tx.get(TASK, session.task_arn))
-        if task is None or task.last_status == "STOPPED":
+        if await rights.ended(self.house, verified.credential.session):
             raise Refusal.expired(dialect)
 
     def _not_served(

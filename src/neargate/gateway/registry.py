@@ -11,7 +11,13 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from neargate.gateway import registry_blobs, registry_lists, registry_manifests, registry_uploads
+from neargate.gateway import (
+    registry_blobs,
+    registry_lists,
+    registry_manifests,
+    registry_rights,
+    registry_uploads,
+)
 from neargate.gateway.registry_http import (
     Answer,
     ClientGone,
@@ -112,6 +118,7 @@ class RegistryApp:
             return json_answer({})
         if incoming.path == "/v2/_catalog":
             _check_method(incoming, ("GET",))
+            await registry_rights.check(self._house, grant, incoming, "")
             return await registry_lists.catalog(Visit(self._house, incoming, grant.scope, ""))
         for pattern, handlers in _ROUTES:
             match = pattern.fullmatch(incoming.path)
@@ -121,6 +128,7 @@ class RegistryApp:
             if not reference.check_repository(name):
                 raise RegistryError(400, "NAME_INVALID", f"invalid repository name {name[:300]!r}")
             _check_method(incoming, tuple(handlers))
+            await registry_rights.check(self._house, grant, incoming, name)
             visit = Visit(self._house, incoming, grant.scope, name)
             return await handlers[incoming.method](visit, rest)
         raise RegistryError(404, "UNSUPPORTED", "there is nothing at this path of the registry")

@@ -20,6 +20,7 @@ PREFIX = "NEARGATE_"
 _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_driver_mode": ("blocking", "non-blocking"),
+    "iam": ("known", "strict", "off"),
     "microvm_vmm": ("auto", "qemu", "firecracker"),
 }
 _POSITIVE = (
@@ -68,6 +69,9 @@ class Settings:
     """Root credential to import; made at first start when empty."""
     root_secret_access_key: str = dataclasses.field(default="", repr=False)
     """Secret of the root credential to import."""
+    iam: str = "known"
+    """Whose rights are checked: `known` (roles created through the IAM API have the rights of their policies,
+    any other has all), `strict` (a role that nobody created does not exist) or `off`."""
     isolation: str = "auto"
     """Sandbox tier: `auto` (the strongest that works), `process`, `gvisor` or `microvm` (emulated in software
     where KVM boots no guest); tasks may demand more."""

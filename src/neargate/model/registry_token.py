@@ -11,11 +11,12 @@ import hmac
 import msgspec
 
 from neargate.model.record import Scope
+from neargate.model.session import Session
 
 USER = "AWS"
 LOGIN_SECONDS = 12 * 3600
 _PURPOSE = b"neargate registry token 1"
-_MAX_LENGTH = 4096
+_MAX_LENGTH = 8192
 
 
 class TokenError(Exception):
@@ -36,6 +37,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: int
     blob: str = ""
     """`<repository name>@<digest>`."""
+    session: Session | None = None
+    """Of who asked with a role's credentials: what the role may do is asked at each use."""
 
     @property
     def scope(self) -> Scope:

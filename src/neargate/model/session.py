@@ -35,6 +35,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""
     task_arn: str = ""
     """The task whose role it is; with its end the session ends too."""
+    unique_id: str = ""
+    """Of the role, if it was created through the IAM API: one that takes its name later is another."""
+    policy: str = ""
+    """What the session is restricted to, beside the role's own policies."""
+    policy_arns: tuple[str, ...] = ()
+    """Managed policies that restrict it likewise."""
 
     @property
     def principal_arn(self) -> str:
@@ -45,7 +51,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def user_id(self) -> str:
-        return f"{role_id(self.role_arn)}:{self.name}" if self.role_arn else self.account
+        id = self.unique_id or role_id(self.role_arn)
+        return f"{id}:{self.name}" if self.role_arn else self.account
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ def parse_role(arn: str) -> Role | None:
 
 
 def role_id(arn: str) -> str:
-    """A role's unique id, the same each time, as there is no IAM yet that would draw one."""
+    """The unique id, the same each time, of a role that was not created and so drew none."""
     return "AROA" + base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()[:17]
 
 

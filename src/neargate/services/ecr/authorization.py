@@ -20,6 +20,7 @@ async def get_authorization_token(call: Call, params: Params) -> Result:
         account=call.scope.account,
         region=call.scope.region,
         principal=call.principal_arn,
+        session=call.session if call.session is not None and call.session.role_arn else None,
         expires_at=expires,
     )
     password = registry_token.mint(call.house.signing_key, grant)

@@ -140,6 +140,7 @@ async def get_download_url_for_layer(call: Call, params: Params) -> Result:
         account=repository.account,
         region=repository.region,
         principal=call.principal_arn,
+        session=call.session if call.session is not None and call.session.role_arn else None,
         expires_at=int(call.now()) + _DOWNLOAD_SECONDS,
         blob=f"{repository.name}@{digest}",
     )

@@ -1,4 +1,4 @@
-"""Resource policies of secrets: kept and shown, not enforced. Called by gateway/dispatch."""
+"""Resource policies of secrets: kept here, asked by state/rights. Called by gateway/dispatch."""
 
 import json
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
+from neargate.model.policy_document import parse_resource
 from neargate.model.secret import Secret
 from neargate.services.call import Call, Params, Result
 from neargate.services.secretsmanager import names
@@ -71,6 +72,10 @@ def _problem(text: str) -> str:
             return "Each Statement of a resource policy must have the Effect Allow or Deny."
         if "Principal" not in statement and "NotPrincipal" not in statement:
             return "Each Statement of a resource policy must have a Principal."
+    try:
+        parse_resource(text)
+    except ApiError as error:
+        return error.message
     return ""
 
 
