@@ -7,6 +7,7 @@ for the message that says which sandbox this machine is, and then keeps its cont
 import ctypes
 import fcntl
 import gc
+import json
 import os
 import signal
 import sys
@@ -14,9 +15,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from neargate.node.guest import devices, identity, shares
+from neargate.node import cgroup
+from neargate.node.guest import devices, shares
 from neargate.node.guest.disks import Disks, KeptDisks
-from neargate.node.guest.loaded import ID, Loaded
+from neargate.node.guest.first import GROUP, ID, First
+from neargate.node.guest.identity import Identity
 from neargate.node.guest.port import Output, Port, VsockPort, agent_port
 from neargate.node.shim import birth, files, kernel
 from neargate.node.shim.container import Container
@@ -38,30 +41,31 @@ SCRATCH = 0
 
 class GuestContainer(Container):
     port: Port
-    loaded: Loaded | None = None
-    """The runtime that makes it, where one waits for that."""
+    first: First | None = None
+    """What it is made of, if it was made ahead."""
 
-    def made_by(self, loaded: Loaded) -> None:
-        self.loaded, self.bundle = loaded, loaded.place
+    def made_of(self, first: First) -> None:
+        self.first, self.bundle = first, first.bundle
+        self.group = cgroup.Group(f"{CGROUP}/{GROUP}", v2=True)
 
     def stdio(self, request: dict[str, Any]) -> tuple[list[tuple[int, int]], list[str], list[int]]:
-        if self.loaded is None:
+        if self.first is None:
             return super().stdio(request)
-        self.streams = self.loaded.streams
+        self.streams = self.first.streams
         return [], [], []
 
-    def started(self) -> None:
-        super().started()
-        self.forget()
+    def keep_config(self, config: dict[str, Any]) -> None:
+        if self.first is None:
+            return super().keep_config(config)
+        self.first.config = config
 
-    def failed(self) -> str:
-        cause = super().failed()
-        self.forget()
-        return cause
-
-    def forget(self) -> None:
+    def let_go(self) -> None:
         """The next start is as any other."""
-        self.loaded, self.bundle = None, self.directory
+        super().let_go()
+        if self.first:
+            self.first.let_go()
+            self.first, self.bundle = None, self.directory
+            self.group = cgroup.Group(f"{CGROUP}/{self.name}", v2=True)
 
     def _mount_shared(self, name: str, user: dict[str, Any]) -> str:
         """Users are the volume's affair, and the server's on the host."""
@@ -76,7 +80,10 @@ class Guest(Shim):
         super().__init__({"cgroup": CGROUP, "v2": True, "directory": DIRECTORY})
         self._port = port
         self._disks = disks
-        self._loaded: Loaded | None = None
+        self._identity: Identity
+        self._first: First | None = None
+        self._status = ""
+        """What the runtime keeps of a container that it has made."""
         self._devices: list[dict[str, Any]] | None = None
         """The rules that the group holds every container to."""
 
@@ -100,27 +107,43 @@ class Guest(Shim):
                 self._port.send({"event": "ready"})
 
     def _rehearse(self, message: dict[str, Any]) -> None:
-        """Be born, and run one container to its end: what a first time brings into memory is then there in
-        every clone. (And where the processor is emulated, in a clone kept ready, its translation.)"""
+        """Be born, and run one container to its end, by either way of making one: what a first time brings
+        into memory is then there in every clone. (And where the processor is emulated, in a clone kept
+        ready, its translation.)"""
         self._take(message)
+        start = json.dumps(message["start"])
+        if not self._first:
+            self._run_rehearsal(json.loads(start))
+            self._make_first(json.loads(start))
+        self._run_rehearsal(json.loads(start))
+        kernel.umount(_place_of(message["start"]["slot"]))
+        self._quota_set = False
+        for name in self.setup["files"]:
+            os.unlink(f"{DIRECTORY}/{name}")  # what is there would be cut off block by block
+        self._make_first(json.loads(start))
+        os.sync()
+        time.sleep(_SETTLE_SECONDS)
+
+    def _run_rehearsal(self, start: dict[str, Any]) -> None:
         causes: list[str | None] = []
-        self._start(message["start"], lambda error, _answer=None: causes.append(error))
-        container = self.containers["rehearsal"]
+        self._start(start, lambda error, _answer=None: causes.append(error))
+        container = self.containers[start["name"]]
         while container.starting or container.state["running"]:
             for fd, _events in self._epoll.poll(1, 64):
                 if handler := self._handlers.get(fd):  # else it was closed meanwhile, at the container's end
                     handler(fd)
         if causes != [None]:
             sys.stderr.write(f"rehearsal: {causes}\n")
-        kernel.umount(message["start"]["lower"])
-        self._quota_set = False
         self.containers.clear()
         files.remove_tree(f"{DIRECTORY}/c")
-        for name in self.setup["files"]:
-            os.unlink(f"{DIRECTORY}/{name}")  # what is there would be cut off block by block
-        self._loaded = Loaded(RUNTIME_STATE, self.spawn, self.setup["runtime"])
-        os.sync()
-        time.sleep(_SETTLE_SECONDS)
+
+    def begun(self, container: Container) -> None:
+        if not self._status:  # the rehearsal's
+            self._status = files.read(f"{RUNTIME_STATE}/{container.id}/status")
+        super().begun(container)
+
+    def _make_first(self, start: dict[str, Any]) -> None:
+        self._first = First(RUNTIME_STATE, self.group, start["config"], self._status)
 
     def _be_born(self, message: dict[str, Any]) -> None:
         try:
@@ -134,14 +157,15 @@ class Guest(Shim):
 
     def _take(self, message: dict[str, Any]) -> None:
         self.setup.update(message["setup"])
-        identity.take(message)
+        self._identity.take(message)
         self._make()
 
     def prepare(self) -> None:
         """All that can be made before it is known which sandbox this is."""
         self._signals()
-        identity.links_up()
+        self._identity = Identity()
         self.group.make()
+        os.makedirs(RUNTIME_STATE, 0o700)
         self._mount_scratch()
         runtime = [_sealed(RUNTIME), *RUNTIME_OPTIONS]
         self.setup |= {"uid_base": 0, "runtime": runtime, "user_namespace": -1, "stage": ""}
@@ -155,7 +179,6 @@ class Guest(Shim):
         if setup["scratch_released"]:
             self._disks.probe(SCRATCH)
             self._mount_scratch()
-        os.makedirs(RUNTIME_STATE, 0o700, exist_ok=True)
         if not os.path.lexists(f"{DIRECTORY}/rt"):
             os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
@@ -179,6 +202,10 @@ class Guest(Shim):
             if container and isinstance(container.writer, Output):
                 container.writer.taken(request["bytes"])
             return
+        if request["op"] in ("exec", "attach"):
+            container = self.containers.get(request["container"])
+            if isinstance(container, GuestContainer) and container.first:
+                container.first.introduce()
         super()._answer(peer, request)
 
     def _start(self, request: dict[str, Any], done: Callable[..., None]) -> None:
@@ -186,16 +213,15 @@ class Guest(Shim):
             request["image"] = self._disks.device(request["slot"])
         except (OSError, IndexError) as error:
             return done(f"the image's disk does not appear: {error}")
-        request["lower"] = f"{IMAGES}/{request['slot']}"
+        request["lower"] = _place_of(request["slot"])
         request["config"]["linux"]["personality"] = {"domain": "LINUX"}  # the container's: random again
         self._hold_to_devices(request["config"]["linux"]["resources"])
-        loaded = self._loaded
-        container = self._with_loaded(request)
+        first = self._first
+        container = self._with_first(request)
         super()._start(request, done)
-        if loaded and container and self._loaded:  # it did not come to that
-            self._loaded = None
-            loaded.discard()
-            container.forget()
+        if first and container and self._first:  # it did not come to that
+            self._first = None
+            first.discard()
 
     def _hold_to_devices(self, resources: dict[str, Any]) -> None:
         """Once for all containers; what differs is left to the runtime. Raise OSError."""
@@ -205,27 +231,48 @@ class Guest(Shim):
         if resources["devices"] == self._devices:
             del resources["devices"]
 
-    def _with_loaded(self, request: dict[str, Any]) -> GuestContainer | None:
-        """The container that is started first is made by the runtime that waits, unless its streams are
-        special."""
-        loaded, name = self._loaded, request["name"]
-        if loaded is None:
+    def _with_first(self, request: dict[str, Any]) -> GuestContainer | None:
+        """The container that is started first is the one that was made ahead, unless it is unlike it."""
+        first, name = self._first, request["name"]
+        if first is None:
             return None
-        if request["interactive"] or request["config"]["process"]["terminal"] or not loaded.take():
-            loaded.discard()
-            self._loaded = None
+        resources = request["config"]["linux"]["resources"]
+        if self._pause or "devices" in resources or not first.suits(request):
+            self._first = None
+            first.discard()
             return None
         request["runtime_id"] = ID
+        request["config"]["linux"]["cgroupsPath"] = f"/{CGROUP}/{GROUP}"
         container = self.containers[name] = self.new_container(name)
-        container.made_by(loaded)
+        container.made_of(first)
+        container.group.hold(resources)
         return container
 
     def launch(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
-        if self._loaded is None:
+        if self._first is None:
             return super().launch(argv, pairs)
-        loaded, self._loaded = self._loaded, None
-        name = next(name for name, container in self.containers.items() if container.id == ID)
-        return loaded.go(f"{RUNTIME_STATE}/{name}.json")
+        first, self._first = self._first, None
+        first.go()
+        self.watch(first.news, lambda _fd: self._settle(first))
+        return first.pid
+
+    def _settle(self, first: First) -> None:
+        """Does it run, or not?"""
+        if first.pid not in self.waiting or (cause := first.outcome()) is None:
+            return
+        self.unwatch(first.news)
+        self.waiting.pop(first.pid)(1 << 8 if cause else 0)
+
+    def _reap(self, fd: int) -> None:
+        for container in list(self.containers.values()):
+            if isinstance(container, GuestContainer) and container.first:
+                self._settle(container.first)  # it may have run and ended
+        super()._reap(fd)
+
+
+def _place_of(slot: int) -> str:
+    """Where the image in it is mounted."""
+    return f"{IMAGES}/{slot}"
 
 
 def _sealed(program: str) -> str:

@@ -16,52 +16,43 @@ from neargate.node.shim import files
 
 _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
 MACHINE_ID = "/etc/machine-id"
+_INTERFACE = "eth0"
 
 
-def take(born: dict[str, Any]) -> None:
-    """Raise OSError."""
-    entropy = bytes.fromhex(born["entropy"])
-    _reseed(entropy)
-    time.clock_settime(time.CLOCK_REALTIME, born["time"])
-    setup = born["setup"]
-    socket.sethostname(setup["hostname"])
-    files.write(MACHINE_ID, f"{setup['id']}\n")
-    if setup["interface"]:
-        _address(setup["interface"])
+class Identity:
+    """Made before the template is frozen, with all open that it takes."""
 
+    def __init__(self) -> None:
+        """Does what of the network is the same in every clone. (Version 6 of IP has no addresses here, and
+        would only look for neighbours.) Raise OSError."""
+        files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+        files.write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1")
+        self._netlink = nl.RtNetlink()
+        self._index = self._netlink.find(_INTERFACE)
+        for index in (1, self._index):
+            self._netlink.up(index)
+        self._pool = os.open("/dev/urandom", os.O_WRONLY | os.O_CLOEXEC)
+        self._machine_id = os.open(MACHINE_ID, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
-def _reseed(entropy: bytes) -> None:
-    """Both are needed: the first only stirs the pool, the second draws a new key out of it."""
-    fd = os.open("/dev/urandom", os.O_WRONLY | os.O_CLOEXEC)
-    try:
+    def take(self, born: dict[str, Any]) -> None:
+        """Raise OSError."""
+        self._reseed(bytes.fromhex(born["entropy"]))
+        time.clock_settime(time.CLOCK_REALTIME, born["time"])
+        setup = born["setup"]
+        socket.sethostname(setup["hostname"])
+        os.pwrite(self._machine_id, f"{setup['id']}\n".encode(), 0)  # they are all of one length
+        if setup["interface"]:
+            self._address(setup["interface"])
+
+    def _reseed(self, entropy: bytes) -> None:
+        """Both are needed: the first only stirs the pool, the second draws a new key out of it."""
         request = struct.pack("=ii", len(entropy) * 8, len(entropy)) + entropy
-        fcntl.ioctl(fd, _RNDADDENTROPY, request)
-        fcntl.ioctl(fd, _RNDRESEEDCRNG)
-    finally:
-        os.close(fd)
+        fcntl.ioctl(self._pool, _RNDADDENTROPY, request)
+        fcntl.ioctl(self._pool, _RNDRESEEDCRNG)
 
-
-def links_up() -> None:
-    """What of the network is the same in every clone. (Version 6 of IP has no addresses here, and would only
-    look for neighbours.)"""
-    files.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
-    files.write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1")
-    netlink = nl.RtNetlink()
-    try:
-        netlink.up(1)
-        netlink.up(netlink.find("eth0"))
-    finally:
-        netlink.close()
-
-
-def _address(interface: dict[str, str]) -> None:
-    netlink = nl.RtNetlink()
-    try:
-        index = netlink.find("eth0")
-        mac = nl.attribute(nl.IFLA_ADDRESS, bytes.fromhex(interface["mac"].replace(":", "")))
-        netlink.request(nl.RTM_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, index, 0, 0) + mac)
+    def _address(self, interface: dict[str, str]) -> None:
+        netlink, index = self._netlink, self._index
+        netlink.set_mac(_INTERFACE, bytes.fromhex(interface["mac"].replace(":", "")))
         netlink.add_address(index, interface["address"])
         netlink.add_route(interface["gateway"], index)
         netlink.add_route(None, index, interface["gateway"])
-    finally:
-        netlink.close()

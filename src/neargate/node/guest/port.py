@@ -15,7 +15,7 @@ from neargate.node import spool
 from neargate.node.guest import frames
 from neargate.node.shim.peers import Peer
 
-_READ = 1 << 17
+_READ = 1 << 15
 _LIMIT = 16 << 20
 _AGENT_PORT, _FILES_PORT = 1, 2
 _BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)

@@ -6,6 +6,8 @@ own code.)
 
 import os
 
+_READ = 16 * 1024
+
 
 def write(path: str, text: str, mode: int = 0o644) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
@@ -24,11 +26,20 @@ def replace(path: str, text: str) -> None:
 
 
 def read(path: str) -> str:
+    """Empty if it cannot be read."""
     try:
-        with open(path, errors="replace") as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    data = b""
+    try:
+        while more := os.read(fd, _READ):
+            data += more
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+    return data.decode(errors="replace")
 
 
 def remove_tree(path: str) -> None:

@@ -8,7 +8,7 @@ import os
 
 from neargate.node.shim.kernel import open_in_root
 
-_LIMIT = 1024 * 1024
+_LIMIT, _READ = 1024 * 1024, 16 * 1024
 _MAX_ID = (1 << 31) - 1
 
 
@@ -60,7 +60,7 @@ def _table(root: str, path: str) -> list[list[str]]:
         os.close(root_fd)
     try:
         data = b""
-        while len(data) < _LIMIT and (more := os.read(fd, _LIMIT - len(data))):
+        while len(data) < _LIMIT and (more := os.read(fd, _READ)):
             data += more
     except OSError:
         return []

@@ -11,7 +11,11 @@ SCRATCH_SLOT, IMAGE_SLOTS, REHEARSAL_SLOT = 0, 10, 11
 """Disks. One image for each of a task's containers, of which ECS knows ten."""
 _SLOT_BYTES = 1 << 40
 """What an image's slot looks like while nothing is in it."""
-_LEFT_OUT = "mitigations=off lsm= psi=0 init_on_alloc=0 cgroup_disable=cpuset,hugetlb,rdma,misc "
+_LEFT_OUT = (
+    "mitigations=off lsm= psi=0 init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off numa=off "
+    "noautogroup preempt=none cgroup.memory=nokmem,nosocket sysctl.net.core.bpf_jit_enable=0 "
+    "cgroup_disable=cpuset,hugetlb,rdma,misc "
+)
 _FIRST_BUS = 1  # interrupts of the first transport do not arrive with Debian 12's QEMU
 
 
@@ -101,6 +105,10 @@ def kernel_command_line(tsc_khz: int, accelerator: str) -> str:
 
 
 def _processor(accelerator: str) -> str:
-    """Emulated, wide vector registers cost much at each change of context, and compute no faster. (AMD's
-    processors lack the register that QEMU 7.2 would set for `host`.)"""
-    return "host,-arch-capabilities" if accelerator == "kvm" else "Westmere,+rdrand,+fsgsbase"
+    """Emulated, wide vector registers cost much at each change of context, and compute no faster. On AMD's
+    processors the kernel loads the stack's segment at each change of process; without, an emulator would
+    translate what runs after an interrupt twice. (They also lack the register that QEMU 7.2 would set for
+    `host`.)"""
+    if accelerator == "kvm":
+        return "host,-arch-capabilities"
+    return "Westmere,+rdrand,+fsgsbase,vendor=AuthenticAMD"

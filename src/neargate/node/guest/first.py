@@ -1,0 +1,159 @@
+"""The first container of a machine, made ahead: a process with its namespaces, group and mounts, frozen in
+the template where it waits to be told its image and program.
+
+Made by agent.py. Where the processor is emulated, each line of kernel and runtime that a clone runs for the
+first time must be translated: most of what making a container takes. The process is a fork of the agent, and
+knows how to become the container itself (become.py); the runtime, which makes every other container, is told
+of it when it is first asked to run something inside.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+from typing import Any, NoReturn
+
+from neargate.node.cgroup import Group
+from neargate.node.guest import become
+from neargate.node.shim import files, kernel
+from neargate.node.shim.container import output_pipes
+
+ID, GROUP = "first", ".first"
+"""By which the runtime knows the container, and its group's name: no container of ECS's has a dot."""
+_CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWCGROUP = 0x04000000, 0x08000000, 0x02000000
+_READ = 1 << 15
+
+
+class First:
+    def __init__(self, state: str, group: Group, config: dict[str, Any], status: str) -> None:
+        """state -- the runtime's directory. group -- the sandbox's. config -- of a container that it may be
+        like. status -- what the runtime writes of a container that it has made. Raise OSError."""
+        self.bundle = f"{state}/{ID}.bundle"
+        self._state, self._like, self._status = f"{state}/{ID}", config, status
+        self.config: dict[str, Any] = {}
+        """What it becomes."""
+        for path in (self.bundle, self._state):
+            files.remove_tree(path)
+            os.mkdir(path, 0o700)
+        self.streams, writes = output_pipes()
+        told, self._tell = os.pipe2(os.O_CLOEXEC)
+        self.news, say = os.pipe2(os.O_CLOEXEC)
+        """Says that it has been staged; then its end says that the program runs, or why it does not."""
+        self.pid = _fork_first()
+        if not self.pid:
+            for fd in (self._tell, self.news, *self.streams):
+                os.close(fd)  # its own end of what it reads must go with the agent's
+            _live(told, say, writes, config, f"{self.bundle}/root")
+        for fd in (told, say, *writes):
+            os.close(fd)
+        group.add(self.pid, GROUP)
+        self._send({})
+        if cause := os.read(self.news, _READ).removeprefix(b"+").decode():
+            raise OSError(cause)
+        files.write(f"{self.bundle}/pid", str(self.pid))
+
+    def suits(self, request: dict[str, Any]) -> bool:
+        config = request["config"]
+        return not request["interactive"] and become.alike(config, self._like)
+
+    def go(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its status says so
+            self._send(self.config)
+        os.set_blocking(self.news, False)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            data = data[os.write(self._tell, data) :]
+
+    def outcome(self) -> str | None:
+        """Empty: the program runs. Else why it does not; None: that is not known yet."""
+        try:
+            cause = os.read(self.news, _READ).decode()
+        except BlockingIOError:
+            return None
+        if cause:
+            entry = {"level": "error", "msg": cause}
+            files.write(f"{self.bundle}/runtime.log", json.dumps(entry) + "\n")
+        return cause
+
+    def let_go(self) -> None:
+        """Its ends here are needed no more."""
+        for fd in (self._tell, self.news):
+            os.close(fd)
+        unstage(self.bundle)
+
+    def introduce(self) -> None:
+        """Have the runtime know the container, from what it wrote of another. Raise OSError."""
+        status = json.loads(self._status)
+        config = self.config
+        for place in (self.bundle, self._state):
+            files.write(f"{place}/config.json", json.dumps(config), 0o600)
+        started = files.read(f"/proc/{self.pid}/stat").rpartition(")")[2].split()[19]
+        status |= {"pid": self.pid, "process-start-time": int(started), "bundle": self.bundle}
+        status |= {"rootfs": config["root"]["path"]}
+        group = config["linux"]["cgroupsPath"]
+        status = {k: group if k == "cgroup-path" else v for k, v in status.items()}
+        filter_ = base64.b64decode(config["annotations"]["run.oci.seccomp_bpf_data"])
+        with open(f"{self._state}/seccomp.bpf", "wb") as file:
+            file.write(filter_)
+        files.write(f"{self._state}/status", json.dumps(status), 0o600)
+
+    def discard(self) -> None:
+        """It will be no container."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        for fd in self.streams:
+            os.close(fd)
+        self.let_go()
+
+
+def unstage(bundle: str) -> None:
+    for top in become.TOPS:
+        with contextlib.suppress(OSError):
+            kernel.umount(f"{bundle}/root{top}")
+
+
+def _fork_first() -> int:
+    """A child that is the first process of a namespace; as os.fork. Raise OSError."""
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+        pid = os.fork()
+        if pid:
+            kernel.setns(home, kernel.CLONE_NEWPID)  # later children are at home again
+        return pid
+    finally:
+        os.close(home)
+
+
+def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: str) -> NoReturn:
+    """The waiting process's life, from the fork on."""
+    try:
+        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        for target, fd in enumerate((stdin, *writes)):
+            os.dup2(fd, target)
+        _hear(told)  # it is in its group
+        kernel.unshare(_CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWCGROUP)
+        become.stage(config, top)
+        os.write(say, b"+")
+        become.become(_hear(told), config, top)
+    except become.CannotBecome as error:
+        os.write(say, str(error).encode())
+    except OSError as error:
+        os.write(say, f"{error.filename or 'system call'}: {error.strerror}".encode())
+    except BaseException as error:
+        os.write(say, f"{type(error).__name__}: {error}".encode())
+    os._exit(1)
+
+
+def _hear(told: int) -> dict[str, Any]:
+    data = b""
+    while not data.endswith(b"\n"):
+        more = os.read(told, _READ)
+        if not more:
+            os._exit(1)  # nobody wants it
+        data += more
+    message: dict[str, Any] = json.loads(data)
+    return message
