@@ -24,6 +24,11 @@ def role_arn(task: Task, definition: TaskDefinition) -> str:
     return str(task.overrides.get("taskRoleArn") or definition.body.get("taskRoleArn") or "")
 
 
+def execution_role_arn(task: Task, definition: TaskDefinition) -> str:
+    """The role by which ECS gets what the task needs to start; RunTask's wins. Empty if it has none."""
+    return str(task.overrides.get("executionRoleArn") or definition.body.get("executionRoleArn") or "")
+
+
 def credentials_id(key: bytes, task_id: str) -> str:
     """A UUID that nobody guesses who has not the key, and that is the same after a restart."""
     digest = hmac.digest(key, f"credentials of task {task_id}".encode(), hashlib.sha256)

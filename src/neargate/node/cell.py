@@ -61,29 +61,40 @@ class Cell(Protocol):
         """Store events and move the cursors, in one transaction. Raises CellError if the group is missing."""
         ...
 
+    # What follows is got by the execution role of `sandbox`, if that has one; by the daemon itself if it is
+    # empty. CellError says what the role may not.
+
     async def open_log_stream(
-        self, account: str, region: str, group: str, stream: str, create_group: bool
+        self, account: str, region: str, group: str, stream: str, create_group: bool, sandbox: str = ""
     ) -> None:
         """Make the stream (and the group, if asked). Raise CellError with AWS's text when it cannot be."""
         ...
 
-    async def registry_secret(self, account: str, region: str, parameter: str) -> tuple[str, str]:
+    async def registry_secret(
+        self, account: str, region: str, parameter: str, sandbox: str = ""
+    ) -> tuple[str, str]:
         """User name and password behind a `credentialsParameter`."""
         ...
 
-    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
+    async def secret_values(
+        self, account: str, region: str, sources: Sequence[str], sandbox: str = ""
+    ) -> list[str]:
         """The values that `valueFrom`s name, in their order. Raise CellError with the cause in AWS's words.
 
         They are the container's alone: whoever asks keeps them out of records, files and logs.
         """
         ...
 
-    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
+    async def environment_file(self, account: str, region: str, arn: str, sandbox: str = "") -> bytes:
         """The object that an `environmentFiles` entry names. Raise CellError with S3's words."""
         ...
 
-    async def registry_token(self, account: str, region: str) -> tuple[str, str]:
+    async def registry_token(self, account: str, region: str, sandbox: str = "") -> tuple[str, str]:
         """User name and password for the built-in registry."""
+        ...
+
+    async def registry_access(self, account: str, region: str, repository: str, sandbox: str) -> None:
+        """Whether images of the repository may be pulled: CellError if not."""
         ...
 
     async def registry_manifest(

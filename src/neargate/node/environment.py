@@ -49,7 +49,9 @@ class Environments:
             return ()
         sources = [source for _, source in container.secrets]
         try:
-            values = await self._cell.secret_values(self._spec.account, self._spec.region, sources)
+            values = await self._cell.secret_values(
+                self._spec.account, self._spec.region, sources, self._spec.id
+            )
         except CellError as error:
             raise NoEnvironment(
                 "ResourceInitializationError: unable to pull secrets or registry auth: execution resource "
@@ -59,7 +61,9 @@ class Environments:
 
     async def _file(self, arn: str) -> dict[str, str]:
         try:
-            data = await self._cell.environment_file(self._spec.account, self._spec.region, arn)
+            data = await self._cell.environment_file(
+                self._spec.account, self._spec.region, arn, self._spec.id
+            )
             return model.variables_of(data)
         except (CellError, ValueError) as error:
             raise NoEnvironment(

@@ -116,10 +116,11 @@ class StoredImages:
         owner = built_in_owner(ref, asker, self._settings.account_id, self._door)
         try:
             if owner is not None:
+                await self._check_rights(ref, owner, holder)
                 return await self._ensure(ref, BuiltInSource(self._cell, *owner), name, holder)
             async with RegistryClient(
                 ref,
-                credentials=await self._login(*asker, secret),
+                credentials=await self._login(*asker, secret, holder),
                 insecure_hosts=self._insecure,
                 ca_file=self._settings.registry_ca_file,
             ) as client:
@@ -137,11 +138,33 @@ class StoredImages:
             self._store.pin(image, holder)
         return image
 
-    async def _login(self, account: str, region: str, secret: str | None) -> Credentials | None:
+    async def _check_rights(self, ref: Reference, owner: tuple[str, str], holder: str | None) -> None:
+        """Asked each time: that an image is here already is no right to it."""
+        if holder is None:
+            return
+        try:
+            await self._cell.registry_token(*owner, holder)
+        except CellError as error:
+            raise NoCredentials(
+                "unable to pull secrets or registry auth: execution resource retrieval failed: unable to"
+                f" retrieve ecr registry auth: service call has been retried 1 time(s): {error}"
+            ) from None
+        try:
+            await self._cell.registry_access(*owner, ref.path, holder)
+        except CellError as error:
+            log.warning("%s", error, extra={"sandbox": holder})
+            raise ImageError(
+                f"pull image manifest has been retried 1 time(s): failed to resolve ref {ref}: pulling from"
+                f" host {ref.domain} failed with status code [manifests {ref.target}]: 403 Forbidden"
+            ) from None
+
+    async def _login(
+        self, account: str, region: str, secret: str | None, holder: str | None
+    ) -> Credentials | None:
         if secret is None:
             return None
         try:
-            name, password = await self._cell.registry_secret(account, region, secret)
+            name, password = await self._cell.registry_secret(account, region, secret, holder or "")
         except CellError as error:
             raise NoCredentials(f"unable to pull secrets or registry auth: {error}") from None
         return Credentials(name, password)

@@ -249,7 +249,7 @@ class LogShipper:
         sink = feed.sink
         try:
             await self._cell.open_log_stream(
-                feed.account, feed.region, sink.group, sink.stream, sink.create_group
+                feed.account, feed.region, sink.group, sink.stream, sink.create_group, feed.sandbox_id
             )
         except CellError as error:
             if feed.refused_at is None:

@@ -268,11 +268,10 @@ class Runner:
         account, region = self.spec.account, sink.region or self.spec.region
         try:
             await self._tools.cell.open_log_stream(
-                account, region, sink.group, sink.stream, sink.create_group
+                account, region, sink.group, sink.stream, sink.create_group, self.spec.id
             )
         except CellError as error:
-            reason = f"ResourceInitializationError: failed to initialize logging driver: {error}"
-            raise CannotRun(reason) from None
+            raise CannotRun(f"ResourceInitializationError: {_no_stream(error)}") from None
 
     async def _fetch_environment(self, container: ContainerSpec) -> None:
         try:
@@ -289,6 +288,13 @@ class Runner:
         if route is None:  # what a router has not taken when the sandbox ends, nobody ever will
             self._journal.note_spool(container.name, spool)
         self._tools.logs.attach(self.spec.id, container, self.spec.account, self.spec.region, spool, route)
+
+
+def _no_stream(error: CellError) -> str:
+    if "AccessDeniedException" not in str(error):
+        return f"failed to initialize logging driver: {error}"
+    why = f"create stream has been retried 1 times: failed to create Cloudwatch log stream: {error}"
+    return f"failed to validate logger args: {why} : exit status 1"
 
 
 def _refusal(reason: str) -> Failure:

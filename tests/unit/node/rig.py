@@ -133,33 +133,41 @@ class FakeCell:
             self._cursors[batch.cursor.runtime_id] = batch.cursor
 
     async def open_log_stream(
-        self, account: str, region: str, group: str, stream: str, create_group: bool
+        self, account: str, region: str, group: str, stream: str, create_group: bool, sandbox: str = ""
     ) -> None:
         self._check()
         if group in self.missing and not create_group:
             raise CellError("ResourceNotFoundException: The specified log group does not exist.")
         self.streams.append((group, stream))
 
-    async def registry_secret(self, account: str, region: str, parameter: str) -> tuple[str, str]:
+    async def registry_secret(
+        self, account: str, region: str, parameter: str, sandbox: str = ""
+    ) -> tuple[str, str]:
         if parameter not in self.secrets:
             raise CellError(f"{parameter}: no such secret")
         return self.secrets[parameter]
 
-    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
+    async def secret_values(
+        self, account: str, region: str, sources: Sequence[str], sandbox: str = ""
+    ) -> list[str]:
         self._check()
         missing = next((source for source in sources if source not in self.values), None)
         if missing is not None:
             raise CellError(f"unable to retrieve secrets from ssm: invalid ssm parameters: {missing}")
         return [self.values[source] for source in sources]
 
-    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
+    async def environment_file(self, account: str, region: str, arn: str, sandbox: str = "") -> bytes:
         self._check()
         if arn not in self.files:
             raise CellError("NoSuchKey: The specified key does not exist.")
         return self.files[arn]
 
-    async def registry_token(self, account: str, region: str) -> tuple[str, str]:
-        raise CellError("no built-in registry here")
+    async def registry_token(self, account: str, region: str, sandbox: str = "") -> tuple[str, str]:
+        self._check()
+        return "AWS", "token"
+
+    async def registry_access(self, account: str, region: str, repository: str, sandbox: str) -> None:
+        self._check()
 
     async def registry_manifest(
         self, account: str, region: str, repository: str, reference: str

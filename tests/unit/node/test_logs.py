@@ -47,7 +47,7 @@ class StoreCell:
             raise CellError(str(error)) from error
 
     async def open_log_stream(
-        self, account: str, region: str, group: str, stream: str, create_group: bool
+        self, account: str, region: str, group: str, stream: str, create_group: bool, sandbox: str = ""
     ) -> None:
         try:
             await log_intake.open_log_stream(self.house, account, region, group, stream, create_group)

@@ -8,11 +8,15 @@ from typing import Any
 
 from neargate.kit.errors import ApiError, CellError
 from neargate.model import endpoints, session
+from neargate.model.actions import TASKS
 from neargate.model.metadata import moment
 from neargate.model.record import Scope
+from neargate.model.rights import UNABLE_TO_ASSUME
+from neargate.model.role import Role
 from neargate.model.session import Session, SessionCredentials
 from neargate.model.task import Task, TaskDefinition
 from neargate.services.call import Call, House, Operation
+from neargate.state import rights
 from neargate.state.catalog import TASK, TASK_DEFINITION
 from neargate.state.store import Tx
 
@@ -50,6 +54,7 @@ async def _session(house: House, id: str) -> tuple[Task, Session]:
         raise CellError(f"task {id} has no role")
     if session.parse_role(role) is None:
         raise CellError(f"the role of task {id} is no role's ARN: {role}")
+    created = await house.store.read(lambda tx: _assumed(house, tx, task, role))
     found = Session(
         access_key_id=session.key_id(house.ids.hex(20)),
         account=task.account,
@@ -57,8 +62,17 @@ async def _session(house: House, id: str) -> tuple[Task, Session]:
         role_arn=role,
         name=task.id,
         task_arn=task.arn,
+        unique_id=created.id if created is not None else "",
     )
     return task, found
+
+
+def _assumed(house: House, tx: Tx, task: Task, arn: str) -> Role | None:
+    """The role, if it was created. Raise CellError where tasks may not have it (any more)."""
+    iam = house.settings.iam
+    if not rights.trusts_service(tx, iam, task.account, task.region, arn, TASKS):
+        raise CellError(UNABLE_TO_ASSUME.format(arn))
+    return rights.find(tx, iam, task.account, arn)
 
 
 async def credentials(house: House, id: str) -> SessionCredentials:
@@ -87,7 +101,7 @@ async def protect(
         if enabled is None:
             answer = await operations.get(call, params)
         else:
-            params |= {"protectionEnabled": enabled} | ({"expiresInMinutes": minutes} if minutes else {})
+            params |= {"protectionEnabled": enabled} | _expiry(minutes)
             answer = await operations.update(call, params)
     except ApiError as error:
         told = {"Arn": task.arn, "Code": error.code, "Message": error.message}
@@ -95,6 +109,10 @@ async def protect(
     for failure in answer["failures"]:
         return 200, {"failure": {name[0].upper() + name[1:]: value for name, value in failure.items()}}
     return 200, {"protection": _shown(answer["protectedTasks"][0])}
+
+
+def _expiry(minutes: int | None) -> dict[str, int]:
+    return {} if minutes is None else {"expiresInMinutes": minutes}
 
 
 def _shown(protected: dict[str, Any]) -> dict[str, Any]:

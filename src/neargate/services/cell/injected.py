@@ -12,6 +12,8 @@ from neargate.model.environment import ParameterSource, SecretSource
 from neargate.model.record import Scope
 from neargate.model.secret import Secret, Version
 from neargate.services.call import House
+from neargate.services.cell import execution
+from neargate.services.cell.execution import Execution
 from neargate.state import objects, parameters, secrets
 from neargate.state.store import Tx
 
@@ -19,19 +21,23 @@ _ASM = "unable to retrieve secret from asm: service call has been retried 1 time
 _SSM = "unable to retrieve secrets from ssm: service call has been retried 1 time(s)"
 
 
-async def secret_values(house: House, scope: Scope, sources: Sequence[str]) -> list[str]:
-    return [await _value(house, scope, source) for source in sources]
+async def secret_values(
+    house: House, role: Execution, sandbox: str, scope: Scope, sources: Sequence[str]
+) -> list[str]:
+    return [await _value(house, role, sandbox, scope, source) for source in sources]
 
 
-async def _value(house: House, scope: Scope, value_from: str) -> str:
+async def _value(house: House, role: Execution, sandbox: str, scope: Scope, value_from: str) -> str:
     try:
         source = environment.source_of(value_from)
     except ValueError as error:
         raise CellError(f"{_ASM}: {error}") from None
     if isinstance(source, ParameterSource):
-        return await _parameter(house, scope, source)
+        return await _parameter(house, role, sandbox, scope, source)
+    place = Scope(scope.account, source.region)
     try:
-        text = await _secret(house, Scope(scope.account, source.region), source)
+        await role.check(sandbox, place, execution.for_secret(place, source))
+        text = await _secret(house, place, source)
         return environment.json_member(text, source.json_key) if source.json_key else text
     except ApiError as error:
         raise CellError(
@@ -57,9 +63,12 @@ async def _secret(house: House, scope: Scope, source: SecretSource) -> str:
     return value.data.decode()
 
 
-async def _parameter(house: House, scope: Scope, source: ParameterSource) -> str:
+async def _parameter(
+    house: House, role: Execution, sandbox: str, scope: Scope, source: ParameterSource
+) -> str:
     place = Scope(scope.account, source.region or scope.region)
     try:
+        await role.check(sandbox, place, execution.for_parameter(place, source))
         parameter, revision, _ = await house.store.read(lambda tx: parameters.select(tx, place, source.name))
         return parameters.opened(house.signing_key, parameter, revision)
     except ApiError as error:
@@ -68,11 +77,12 @@ async def _parameter(house: House, scope: Scope, source: ParameterSource) -> str
         raise CellError(f"{_SSM}: {error}") from None
 
 
-async def environment_file(house: House, scope: Scope, arn: str) -> bytes:
+async def environment_file(house: House, role: Execution, sandbox: str, scope: Scope, arn: str) -> bytes:
     try:
         bucket, key = environment.bucket_and_key(arn)
     except ValueError as error:
         raise CellError(str(error)) from None
+    await role.check(sandbox, scope, *execution.for_file(bucket, key))
     found = await house.store.read(lambda tx: objects.need(tx, scope, bucket, key))
     if found.size > environment.MAX_FILE_BYTES:
         raise CellError(f"it has {found.size} bytes; {environment.MAX_FILE_BYTES} are the most")

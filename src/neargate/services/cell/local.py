@@ -22,9 +22,10 @@ from neargate.model.task import Node
 from neargate.model.terminal import Terminal, TerminalRequest
 from neargate.model.zones import Document
 from neargate.services.call import House
-from neargate.services.cell import endpoints, injected, log_intake, pulls
+from neargate.services.cell import endpoints, execution, injected, log_intake, pulls
 from neargate.services.cell.endpoints import Protection
 from neargate.services.cell.execs import Nodes
+from neargate.services.cell.execution import Execution
 from neargate.services.cell.names import Names
 from neargate.services.cell.views import View
 from neargate.state import outbox
@@ -67,6 +68,7 @@ class LocalCell:
         terminals -- by which the door finds who runs commands at terminals.
         resolvers -- the node's own; where it has none, tasks ask those of the machine."""
         self._house = house
+        self._role = Execution(house)
         self._protection = protection
         self._terminals = terminals or Nodes()
         self._views: dict[str, View] = {}
@@ -104,6 +106,7 @@ class LocalCell:
                     key=self._house.signing_key,
                     api=settings.inject_endpoint_url,
                     file_systems=settings.efs_directory,
+                    iam=settings.iam,
                 )
             try:
                 with _cell_errors():
@@ -170,27 +173,52 @@ class LocalCell:
 
     async def put_logs(self, batches: Sequence[LogBatch]) -> None:
         with _cell_errors():
+            for batch in batches:
+                scope, sink = Scope(batch.account, batch.region), batch.sink
+                sandbox = batch.cursor.runtime_id.partition("-")[0]
+                if batch.events:
+                    need = execution.for_lines(scope, sink.group, sink.stream)
+                    await self._role.check(sandbox, scope, need)
             await log_intake.put_logs(self._house, batches)
 
     async def open_log_stream(
-        self, account: str, region: str, group: str, stream: str, create_group: bool
+        self, account: str, region: str, group: str, stream: str, create_group: bool, sandbox: str = ""
     ) -> None:
+        scope = Scope(account, region)
         with _cell_errors():
+            await self._role.check(sandbox, scope, execution.for_new_stream(scope, group, stream))
+            if create_group and not await log_intake.has_group(self._house, account, region, group):
+                await self._role.check(sandbox, scope, execution.for_new_group(scope, group))
             await log_intake.open_log_stream(self._house, account, region, group, stream, create_group)
 
-    async def registry_secret(self, account: str, region: str, parameter: str) -> tuple[str, str]:
+    async def registry_secret(
+        self, account: str, region: str, parameter: str, sandbox: str = ""
+    ) -> tuple[str, str]:
+        scope = Scope(account, region)
         with _cell_errors():
-            return await pulls.login(self._house, Scope(account, region), parameter)
+            await self._role.check(sandbox, scope, execution.for_login_secret(scope, parameter))
+            return await pulls.login(self._house, scope, parameter)
 
-    async def secret_values(self, account: str, region: str, sources: Sequence[str]) -> list[str]:
+    async def secret_values(
+        self, account: str, region: str, sources: Sequence[str], sandbox: str = ""
+    ) -> list[str]:
+        scope = Scope(account, region)
         with _cell_errors():
-            return await injected.secret_values(self._house, Scope(account, region), sources)
+            return await injected.secret_values(self._house, self._role, sandbox, scope, sources)
 
-    async def environment_file(self, account: str, region: str, arn: str) -> bytes:
+    async def environment_file(self, account: str, region: str, arn: str, sandbox: str = "") -> bytes:
+        scope = Scope(account, region)
         with _cell_errors():
-            return await injected.environment_file(self._house, Scope(account, region), arn)
+            return await injected.environment_file(self._house, self._role, sandbox, scope, arn)
 
-    async def registry_token(self, account: str, region: str) -> tuple[str, str]:
+    async def registry_access(self, account: str, region: str, repository: str, sandbox: str) -> None:
+        scope = Scope(account, region)
+        with _cell_errors():
+            await self._role.check(sandbox, scope, *execution.for_pull(scope, repository))
+
+    async def registry_token(self, account: str, region: str, sandbox: str = "") -> tuple[str, str]:
+        with _cell_errors():
+            await self._role.check(sandbox, Scope(account, region), execution.LOGIN)
         if account != self._house.settings.account_id:
             raise CellError(f"the registry of account {account} is not served here")
         grant = Grant(

@@ -22,6 +22,11 @@ async def log_cursors(house: House, runtime_ids: Sequence[str]) -> dict[str, Log
     return await house.logs.read(lambda tx: log_events.cursors(tx, runtime_ids))
 
 
+async def has_group(house: House, account: str, region: str, group: str) -> bool:
+    id = group_id(account, region, group)
+    return await house.logs.read(lambda tx: tx.get(LOG_GROUP, id) is not None)
+
+
 async def open_log_stream(
     house: House, account: str, region: str, group: str, stream: str, create_group: bool
 ) -> None:

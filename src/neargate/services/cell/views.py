@@ -12,11 +12,13 @@ from typing import Literal
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
-from neargate.model import addresses, endpoints
+from neargate.model import actions, addresses, endpoints
 from neargate.model.assembly import sandbox_spec
+from neargate.model.rights import UNABLE_TO_ASSUME
 from neargate.model.sandbox import Assignment, SandboxSpec
-from neargate.model.task import Task
+from neargate.model.task import Task, TaskDefinition
 from neargate.services.cell import connect, volumes
+from neargate.state import rights
 from neargate.state.catalog import ACCOUNT_SETTING, INTERFACE, SUBNET, TASK, TASK_DEFINITION
 from neargate.state.store import Store, Tx
 
@@ -34,11 +36,13 @@ class View:
         key: bytes,
         api: bool,
         file_systems: Path,
+        iam: str = "off",
     ) -> None:
         """key -- what ids in the endpoints' paths are made of. api -- tasks' SDKs are pointed to the door.
-        file_systems -- root of EFS's, on the node."""
+        file_systems -- root of EFS's, on the node. iam -- the setting: whose roles are looked at."""
         self._key = key
         self._api = api
+        self._iam = iam
         self._file_systems = str(file_systems)
         self._store = store
         self._node = node
@@ -101,6 +105,12 @@ class View:
                     changed = True
         return changed
 
+    def _check_roles(self, tx: Tx, task: Task, definition: TaskDefinition) -> None:
+        """Raise ValueError on a role that is not there, or does not trust tasks, now that it is needed."""
+        for role in actions.task_roles(task.overrides, definition.body):
+            if not rights.trusts_service(tx, self._iam, task.account, task.region, role, actions.TASKS):
+                raise ValueError(UNABLE_TO_ASSUME.format(role))
+
     def _spec(self, tx: Tx, task: Task) -> SandboxSpec | None:
         definition = tx.get(TASK_DEFINITION, task.definition_arn)
         interface = tx.get(INTERFACE, task.interface_id)
@@ -113,6 +123,7 @@ class View:
         eni = addresses.interface_spec(interface, subnet, self._resolvers())
         eni = replace(eni, hosts=connect.hosts(tx, task))
         try:
+            self._check_roles(tx, task, definition)
             shared = volumes.shared(tx, task, definition, vpc_id=subnet.vpc_id, root=self._file_systems)
             spec = sandbox_spec(task, definition, eni, log_driver_mode=mode, shared_volumes=shared)
         except (ApiError, ValueError, KeyError) as error:

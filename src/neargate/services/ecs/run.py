@@ -16,7 +16,7 @@ from neargate.model.placement import NO_CAPACITY, NO_TIER, Held, read_size, room
 from neargate.model.spot import admitted
 from neargate.model.task import Cluster, Task, TaskDefinition, TokenUse
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names, render
+from neargate.services.ecs import names, render, roles
 from neargate.services.ecs.network import Network, check_network
 from neargate.services.ecs.requests import Request, check_platform, read_request
 from neargate.state import outbox
@@ -84,6 +84,7 @@ def _run(tx: Tx, call: Call, cluster: Cluster, request: Request) -> tuple[list[T
     network = request.network()
     overridden = apply_overrides(definition.body, request.overrides, large=call.settings.large_tasks)
     check_network(tx, call.scope, network)
+    roles.check_assumed(tx, call, request.overrides, definition.body)
     demand = isolation.demanded(cluster.tags, definition.tags, request.tags)
     tags = (cluster.tags, request.tags)
     places, failure = _room(

@@ -11,7 +11,7 @@ from neargate.kit.errors import ApiError
 from neargate.model.definition import normalise
 from neargate.model.task import Family, TaskDefinition
 from neargate.services.call import Call, Params, Result
-from neargate.services.ecs import names, render
+from neargate.services.ecs import names, render, roles
 from neargate.state.catalog import FAMILY, TASK_DEFINITION
 from neargate.state.catalog_services import is_in_use
 from neargate.state.store import Tx
@@ -26,6 +26,7 @@ async def register_task_definition(call: Call, params: Params) -> Result:
     scope, family = call.scope, definition["family"]
 
     def body(tx: Tx) -> TaskDefinition:
+        roles.check_named(tx, call, definition)
         known = tx.get(FAMILY, names.family_id(scope, family))
         known = known or Family(account=scope.account, region=scope.region, name=family, latest=0)
         revision = known.latest + 1
