@@ -1,21 +1,27 @@
-"""Pages of lists whose rows have keys, for APIs whose tokens need say no more than the last key shown.
+"""Pages of lists, and the tokens that say where a list goes on.
 
-Called by the names.py of several rooms, which say in their own words what is wrong with a token.
+Called by the rooms for every list that has pages; they say in their own words what is wrong with a token.
 """
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 R = TypeVar("R")
+Refused = Callable[[], Exception]
+_MAC_BYTES = 12
 
 
 def token(place: str) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 
-def place(text: str | None, refused: Callable[[], Exception]) -> str:
+def place(text: str | None, refused: Refused) -> str:
     """What `token` was made of; empty without one. Raise what `refused` makes for anything else."""
     if not text:
         return ""
@@ -23,6 +29,38 @@ def place(text: str | None, refused: Callable[[], Exception]) -> str:
         return base64.b64decode(text.encode(), b"-_", validate=True).decode()
     except (ValueError, binascii.Error):
         raise refused() from None
+
+
+def token_of(parts: Sequence[str | int | float]) -> str:
+    """For a place that is told by several values."""
+    return token(msgspec.json.encode(parts).decode())
+
+
+def parts(text: str, refused: Refused) -> list[Any]:
+    """What `token_of` was made of, or else texts and numbers that the caller must look at."""
+    try:
+        found = msgspec.json.decode(place(text, refused), type=list[str | int | float])
+    except (msgspec.DecodeError, RecursionError):
+        raise refused() from None
+    return found
+
+
+def sealed(key: bytes, place: str) -> str:
+    """A token that only who has the key can make."""
+    text = place.encode()
+    return base64.urlsafe_b64encode(hmac.digest(key, text, hashlib.sha256)[:_MAC_BYTES] + text).decode()
+
+
+def opened(key: bytes, text: str, refused: Refused) -> str:
+    """What `sealed` was made of; the token must be, to the letter, the one that is made of it."""
+    try:
+        given = text.encode("ascii")
+        place = base64.urlsafe_b64decode(given)[_MAC_BYTES:].decode()
+    except (ValueError, binascii.Error):
+        raise refused() from None
+    if not hmac.compare_digest(given, sealed(key, place).encode()):
+        raise refused()
+    return place
 
 
 def page(

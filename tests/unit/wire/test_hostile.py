@@ -4,6 +4,7 @@ import tracemalloc
 from typing import Any
 
 import cbor2
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,33 @@ def refused(service: str, request: Request, code: str) -> ApiError:
 )  # fmt: skip
 def test_json(body: bytes) -> None:
     refused("ecs", Request("POST", "/", "", JSON, body), "SerializationException")
+
+
+HALVES = [r"\ud800", r"\udc00", r"a\udbffb", r"\ud800\ud800", r"\udc00\ud800", "\xed\xa0\x80"]
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_halves_of_characters_are_no_text_in_any_protocol(half: str) -> None:
+    """No store can keep them, so no operation need look for them."""
+    raw = half.encode("latin-1")
+    for body in (b'{"taskDefinition": "%b"}' % raw, b'{"taskDefinition": "x", "%b": 1}' % raw):
+        refused("ecs", Request("POST", "/", "", JSON, body), "SerializationException")
+    tag = b'{"taskDefinition": "x", "tags": [{"key": "%b"}]}' % raw
+    refused("ecs", Request("POST", "/", "", JSON, tag), "SerializationException")
+    refused("eks", Request("POST", "/clusters", "", {}, b'{"name": "%b"}' % raw), "SerializationException")
+
+
+def test_halves_of_characters_are_refused_where_they_are_bytes() -> None:
+    half = b"\xed\xa0\x80"
+    escaped = "%ED%A0%80"
+    xml = b"<Delete><Object><Key>%b</Key></Object></Delete>"
+    for text in (half, b"&#xD800;", b"&#56320;"):
+        refused("s3", Request("POST", "/bucket", "delete", {}, xml % text), "MalformedXML")
+    refused("s3", Request("PUT", f"/bucket/{escaped}", "", {}), "MalformedXML")
+    for form in (half, escaped.encode()):
+        refused("ec2", Request("POST", "/", "", {}, b"Action=RunInstances&ImageId=" + form), "MalformedInput")
+    for body in (b"\xa1\x69Namespace\x63" + half, b"\xa1\x63" + half + b"\x01"):
+        refused("cloudwatch", Request("POST", CBOR_PATH, "", CBOR, body), "SerializationException")
 
 
 def test_json_of_other_types() -> None:
@@ -168,6 +196,7 @@ def test_no_bytes_break_a_protocol(body: bytes, service: str, query: str) -> Non
         "eks": Request("POST", "/clusters", query, {}, body),
     }
     try:
-        assert isinstance(protocols.parse(CATALOGUE.service(service), requests[service]).params, dict)
+        params = protocols.parse(CATALOGUE.service(service), requests[service]).params
+        assert isinstance(msgspec.json.encode(params), bytes)  # text, numbers and bytes that a store can keep
     except ApiError as error:
         assert error.status in (400, 404)

@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from neargate.kit.errors import ApiError
 from neargate.model.record import Scope
 from neargate.model.scaling import DIMENSION, NAMESPACE, ScalableTarget, target_id
@@ -28,18 +26,8 @@ def not_found(message: str) -> ApiError:
     return ApiError("ObjectNotFoundException", message)
 
 
-def storable(params: Params) -> Params:
-    """The parameters, if a store can keep them; else raise ValidationException."""
-    try:
-        msgspec.json.encode(params)
-    except (UnicodeEncodeError, OverflowError):
-        raise invalid("The request holds text or numbers out of range.") from None
-    return params
-
-
 def resource_of(params: Params) -> str:
     """The resource id of the ECS service that a request is about."""
-    storable(params)
     namespace, resource = params["ServiceNamespace"], params["ResourceId"]
     if not params["ScalableDimension"].startswith(f"{namespace}:"):
         raise invalid("Unsupported service namespace, resource type or scalable dimension")
@@ -108,7 +96,6 @@ def found(tx: Tx, kind: Kind[Any], call: Call, params: Params) -> list[Any]:
 
 def check_scope(params: Params) -> None:
     """A Describe operation takes a dimension only together with its resource."""
-    storable(params)
     dimension = params.get("ScalableDimension")
     if dimension and not dimension.startswith(f"{params['ServiceNamespace']}:"):
         raise invalid("Unsupported service namespace, resource type or scalable dimension")

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from neargate.kit.errors import ApiError
 from neargate.model.scaling import ScalableTarget
 from neargate.model.scaling_policy import invalid
-from neargate.services.application_autoscaling import names
 from neargate.services.call import Call, Params, Result
 from neargate.state.catalog_scaling import SCALABLE_TARGET
 from neargate.state.store import Tx
@@ -31,7 +30,6 @@ def read(given: Mapping[str, str], old: Mapping[str, str], arn: str = "") -> dic
 
 
 async def tag_resource(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> None:
         target = _target(tx, call, params)
@@ -58,7 +56,7 @@ async def list_tags_for_resource(call: Call, params: Params) -> Result:
 
 
 def _target(tx: Tx, call: Call, params: Params) -> ScalableTarget:
-    arn = names.storable(params)["ResourceARN"]
+    arn = params["ResourceARN"]
     found = tx.find(SCALABLE_TARGET, "arn", arn, limit=1)
     if not found or (found[0].account, found[0].region) != (call.scope.account, call.scope.region):
         raise ApiError(

@@ -3,14 +3,12 @@
 For services/cloudwatch only.
 """
 
-import base64
-import binascii
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from neargate.kit.errors import ApiError
 from neargate.model.metric_statistics import BASIC, statistic
+from neargate.services import paging
 
 PERIODS = (1, 5, 10, 20, 30)
 """Seconds, of high resolution; else multiples of a minute."""
@@ -40,11 +38,7 @@ def not_found(message: str) -> ApiError:
 
 
 def text(value: str, name: str) -> str:
-    """A text that a store can keep, and that holds nothing unprintable."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise invalid(f"The parameter {name} is not valid text.") from None
+    """A text that holds nothing unprintable."""
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise invalid(f"The parameter {name} must not contain control characters.")
     return value
@@ -105,18 +99,16 @@ def check_extended(name: str, parameter: str) -> str:
 
 
 def token(value: Any) -> str:
-    """An opaque paging token that carries a JSON value."""
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+    """An opaque paging token that carries a text, a number, or a list of such."""
+    return paging.token_of(value if isinstance(value, list) else [value])
 
 
 def untoken(given: str | None, kind: type) -> Any:
     """What `token` was given, None of no token. Raises InvalidNextToken."""
     if given is None:
         return None
-    try:
-        value = json.loads(base64.b64decode(given.encode(), b"-_", validate=True))
-    except (ValueError, binascii.Error, RecursionError):
-        value = None
+    parts = paging.parts(given, bad_token)
+    value = parts if kind is list else parts[0] if len(parts) == 1 else None
     if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 2**62):
         raise bad_token()
     if isinstance(value, str) and not value.isprintable():

@@ -3,9 +3,6 @@
 Pure: works on items as the API shows them. Called by the other modules of services/ec2 only.
 """
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from neargate.kit.errors import ApiError
+from neargate.services import paging
 from neargate.services.call import Params, Result
 
 Json = dict[str, Any]
@@ -168,17 +166,18 @@ def _check_size(size: int) -> None:
 
 
 def _token(listing: Listing, after: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([listing.member, after]).encode()).decode()
+    return paging.token_of([listing.member, after])
 
 
 def _untoken(listing: Listing, token: str) -> str:
-    try:
-        member, after = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        member, after = None, None
-    if member != listing.member or not isinstance(after, str):
-        raise invalid("Unable to parse pagination token")
-    return after
+    parts = paging.parts(token, _bad_token)
+    if len(parts) != 2 or parts[0] != listing.member or not isinstance(parts[1], str):
+        raise _bad_token()
+    return parts[1]
+
+
+def _bad_token() -> ApiError:
+    return invalid("Unable to parse pagination token")
 
 
 def tag_list(tags: Mapping[str, str]) -> list[Json]:

@@ -168,8 +168,6 @@ async def put_image(call: Call, params: Params) -> Result:
     text, tag = params["imageManifest"], params.get("imageTag")
     if tag is not None and not reference.check_tag(tag):
         raise names.invalid("imageTag", "must satisfy regular expression '[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}'")
-    if not names.is_text(text):
-        raise names.invalid("imageManifest", "must be valid text")
     data = text.encode()
     digest = digests.of(data)
     if params.get("imageDigest", digest) != digest:

@@ -3,9 +3,6 @@
 Used by the other modules of services/ecr only.
 """
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +11,7 @@ from neargate.kit.errors import ApiError
 from neargate.model.record import Scope
 from neargate.model.registry import DIGEST_PATTERN, Image, Repository
 from neargate.oci import reference
+from neargate.services import paging
 from neargate.services.call import Call, Params
 from neargate.state import registry
 from neargate.state.store import Tx
@@ -77,8 +75,6 @@ def find_image(tx: Tx, repository: Repository, image_id: Mapping[str, str]) -> I
     if digest and not _DIGEST.fullmatch(digest):
         message = f"Invalid request parameters: image digest should satisfy the regex '{DIGEST_PATTERN}'"
         raise ImageFailure("InvalidImageDigest", message)
-    if tag and not is_text(tag):
-        raise ImageFailure("InvalidImageTag", "Invalid request parameters: image tag should be text")
     if tag:
         found = registry.find_tag(tx, repository, tag)
         if found is None:
@@ -99,27 +95,18 @@ def page(params: Params, default: int = _PAGE) -> tuple[list[str], int]:
     return untoken(text) if text else [], int(limit)
 
 
-def token(place: Sequence[str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(list(place)).encode()).decode()
+token = paging.token_of
 
 
 def untoken(text: str) -> list[str]:
-    try:
-        value = json.loads(base64.urlsafe_b64decode(text.encode()))
-    except (ValueError, binascii.Error, RecursionError):
-        value = None
-    if not isinstance(value, list) or not value or not all(isinstance(v, str) and is_text(v) for v in value):
-        raise invalid("nextToken", "must be a token of an earlier answer")
-    return value
+    parts = paging.parts(text, _bad_token)
+    if not parts or not all(isinstance(part, str) for part in parts):
+        raise _bad_token()
+    return parts
 
 
-def is_text(value: str) -> bool:
-    """False for halves of characters, which JSON can carry and no store keeps."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _bad_token() -> ApiError:
+    return invalid("nextToken", "must be a token of an earlier answer")
 
 
 def read_tags(
@@ -129,7 +116,7 @@ def read_tags(
     tags: dict[str, str] = {}
     for item in given or ():
         key, value = item.get("Key", ""), item.get("Value", "")
-        if not 1 <= len(key) <= 128 or len(value) > 256 or not is_text(key + value):
+        if not 1 <= len(key) <= 128 or len(value) > 256:
             raise ApiError(
                 "InvalidTagParameterException",
                 "Invalid parameter at 'tags' failed to satisfy constraint: "

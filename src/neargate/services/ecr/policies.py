@@ -103,6 +103,6 @@ def _document(text: str) -> dict[str, Any]:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or not names.is_text(text):
+    if not isinstance(document, dict):
         raise names.invalid("PolicyText", "Invalid repository policy provided")
     return document

@@ -27,8 +27,6 @@ async def create_repository(call: Call, params: Params) -> Result:
     _own(call, params)
     mutability = params.get("imageTagMutability") or "MUTABLE"
     encryption = params.get("encryptionConfiguration") or {}
-    if not names.is_text(encryption.get("kmsKey") or ""):
-        raise names.invalid("encryptionConfiguration", "kmsKey must be text")
     record = Repository(
         account=call.scope.account,
         region=call.scope.region,

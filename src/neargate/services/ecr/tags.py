@@ -42,6 +42,6 @@ def _by_arn(tx: Tx, call: Call, arn: str) -> Repository:
     if not arn.startswith("arn:aws:ecr:") or ":repository/" not in arn:
         raise names.invalid("resourceArn", "must be the ARN of a repository")
     name = arn.partition(":repository/")[2]
-    if not arn.startswith(prefix) or not names.is_text(name):
+    if not arn.startswith(prefix):
         raise registry.no_repository(call.scope, name)
     return registry.need_repository(tx, call.scope, name)

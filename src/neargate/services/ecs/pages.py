@@ -4,19 +4,18 @@ Called by every list of this room. A token says where its list goes on; it is si
 account and region, so that one that was tampered with or belongs to another list is refused.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from neargate.kit.errors import ApiError
+from neargate.services import paging
 from neargate.services.call import Call, Params
 from neargate.services.ecs import names
 
 MOST: Final = 100
-_MAC_BYTES: Final = 12
 T = TypeVar("T")
 
 
@@ -34,7 +33,7 @@ class Page:
         """At most `limit` of what was found after `after`, and a token if there is more."""
         result: dict[str, Any] = {name: list(found[: self.limit])}
         if len(found) > self.limit:
-            result["nextToken"] = _sign(self.key, place(found[self.limit - 1]))
+            result["nextToken"] = paging.sealed(self.key, place(found[self.limit - 1]))
         return result
 
 
@@ -48,22 +47,8 @@ def read(call: Call, params: Params, operation: str, *, most: int = MOST, usual:
     purpose = f"{call.scope.account}/{call.scope.region}/ecs/{operation}"
     key = hmac.digest(call.house.signing_key, purpose.encode(), hashlib.sha256)
     token = params.get("nextToken") or ""
-    return Page(_verify(key, token) if token else "", int(limit), key)
+    return Page(paging.opened(key, token, _bad_token) if token else "", int(limit), key)
 
 
-def _sign(key: bytes, after: str) -> str:
-    text = after.encode()
-    mac = hmac.digest(key, text, hashlib.sha256)[:_MAC_BYTES]
-    return base64.urlsafe_b64encode(mac + text).decode()
-
-
-def _verify(key: bytes, token: str) -> str:
-    """What a token was made of; it must be, to the letter, the one that is made of it."""
-    try:
-        given = token.encode("ascii")
-        after = base64.urlsafe_b64decode(given)[_MAC_BYTES:].decode()
-    except (ValueError, binascii.Error):
-        raise names.invalid("Invalid token.") from None
-    if not hmac.compare_digest(given, _sign(key, after).encode()):
-        raise names.invalid("Invalid token.")
-    return after
+def _bad_token() -> ApiError:
+    return names.invalid("Invalid token.")

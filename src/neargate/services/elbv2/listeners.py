@@ -98,7 +98,7 @@ def _with_security(tx: Tx, listener: Listener, balancer: LoadBalancer, params: P
         raise names.invalid(f"A certificate must be specified for {protocol} listeners")
     policy = policy or listener.ssl_policy or balancer_rules_tls.DEFAULT
     if policy not in balancer_rules_tls.POLICIES:
-        raise ApiError("SSLPolicyNotFound", f"SSL policy '{names.clean(policy)}' not found")
+        raise ApiError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
     return replace(
         listener,
         certificates=tuple(dict.fromkeys(served)),
@@ -120,7 +120,7 @@ def need_certificate(tx: Tx, listener: Listener, arn: str) -> str:
     if not arn:
         raise names.invalid("A certificate ARN must be specified")
     if certificates.find(tx, names.scope_of(listener), arn) is None:
-        raise ApiError("CertificateNotFound", f"Certificate '{names.clean(arn)}' not found")
+        raise ApiError("CertificateNotFound", f"Certificate '{arn}' not found")
     return arn
 
 
@@ -131,7 +131,7 @@ def _alpn(given: Any) -> str:
     if given[0] not in allowed:
         raise ApiError(
             "ALPNPolicyNotFound",
-            f"ALPN policy '{names.clean(given[0])}' must be one of '{', '.join(allowed)}'",
+            f"ALPN policy '{given[0]}' must be one of '{', '.join(allowed)}'",
         )
     return str(given[0])
 

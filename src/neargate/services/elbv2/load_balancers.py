@@ -145,9 +145,9 @@ async def describe_load_balancers(call: Call, params: Params) -> Result:
 def _named(tx: Tx, scope: Scope, given: Sequence[str]) -> list[LoadBalancer]:
     found: dict[str, list[LoadBalancer]] = {}
     for name in given:
-        known = names.is_text(name) and tx.find(LOAD_BALANCER, "name", names.name_index(scope, name))
-        found[name] = known or []
-    missing = [names.clean(name) for name, balancers in found.items() if not balancers]
+        known = tx.find(LOAD_BALANCER, "name", names.name_index(scope, name))
+        found[name] = known
+    missing = [name for name, balancers in found.items() if not balancers]
     if missing:
         raise ApiError("LoadBalancerNotFound", f"Load balancers '[{', '.join(missing)}]' not found")
     return [balancer for balancers in found.values() for balancer in balancers]

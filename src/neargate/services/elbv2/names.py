@@ -68,7 +68,7 @@ def check_arn(scope: Scope, kind: str, arn: str) -> str:
     """Raise ValidationError unless it is an ARN of that kind, of the caller's account and region."""
     prefix = scope.arn("elasticloadbalancing", "")
     if not arn.startswith(prefix) or not _RESOURCES[kind].fullmatch(arn.removeprefix(prefix)):
-        raise invalid(f"'{clean(arn)}' is not a valid {_LABELS[kind]} ARN")
+        raise invalid(f"'{arn}' is not a valid {_LABELS[kind]} ARN")
     return arn
 
 
@@ -121,8 +121,8 @@ def read_tags(
     tags: dict[str, str] = {}
     for item in given or ():
         key, value = item["Key"], item.get("Value") or ""
-        if not key or key.lower().startswith("aws:") or not is_text(key + value):
-            raise invalid(f"The tag key '{clean(key)}' is not valid")
+        if not key or key.lower().startswith("aws:"):
+            raise invalid(f"The tag key '{key}' is not valid")
         if key in tags:
             raise ApiError("DuplicateTagKeys", f"Tag key was specified more than once: {key}")
         tags[key] = value
@@ -136,19 +136,6 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def is_text(value: str) -> bool:
-    """Whether a store can keep it."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def clean(value: str) -> str:
-    return value.encode("utf-8", "replace").decode()
-
-
 def page(
     params: Params,
     member: str,
@@ -158,6 +145,6 @@ def page(
 ) -> Result:
     """A page of a list, by Marker and PageSize, in the order of `key`."""
     marker, size = params.get("Marker"), params.get("PageSize") or PAGE
-    after = paging.place(marker, lambda: invalid(f"Marker '{clean(params['Marker'])}' is not valid"))
+    after = paging.place(marker, lambda: invalid(f"Marker '{params['Marker']}' is not valid"))
     shown, more = paging.page(rows, key, after, size, show)
     return {member: shown} | ({"NextMarker": more} if more else {})

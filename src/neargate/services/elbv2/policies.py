@@ -39,7 +39,7 @@ async def describe_ssl_policies(call: Call, params: Params) -> Result:
     given, kind = params.get("Names"), params.get("LoadBalancerType", "application")
     for name in given or ():
         if name not in POLICIES:
-            raise ApiError("SSLPolicyNotFound", f"SSL policy '{names.clean(name)}' not found")
+            raise ApiError("SSLPolicyNotFound", f"SSL policy '{name}' not found")
     found = [] if kind == "gateway" else list(given or POLICIES)
     return names.page(params, "SslPolicies", found, lambda name: name, lambda name: POLICIES[name].shown())
 

@@ -201,7 +201,7 @@ def _read_priorities(given: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         if not arn or priority is None:
             raise names.invalid("A rule ARN and a priority must be specified in each rule priority")
         if arn in wanted:
-            raise names.invalid(f"Rule '{names.clean(arn)}' was provided multiple times")
+            raise names.invalid(f"Rule '{arn}' was provided multiple times")
         if priority in wanted.values():
             raise names.invalid(f"Priority '{priority}' was provided multiple times")
         wanted[arn] = priority

@@ -72,4 +72,4 @@ def _find(tx: Tx, scope: Scope, arn: str) -> tuple[Kind[Any], Any, str]:
         if listener is not None:
             return LISTENER, listener, "rule_tags"
         return LISTENER_RULE, names.need_rule(tx, scope, arn), "tags"
-    raise names.invalid(f"'{names.clean(arn)}' is not a valid ARN")
+    raise names.invalid(f"'{arn}' is not a valid ARN")

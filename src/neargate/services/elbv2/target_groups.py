@@ -66,14 +66,14 @@ def _protocol(params: Params) -> tuple[str, str]:
         return protocol, ""
     version = version or "HTTP1"
     if version not in ("HTTP1", "HTTP2", "GRPC"):
-        raise names.invalid(f"Protocol version '{names.clean(version)}' must be one of 'GRPC, HTTP1, HTTP2'")
+        raise names.invalid(f"Protocol version '{version}' must be one of 'GRPC, HTTP1, HTTP2'")
     return protocol, version
 
 
 def _keep(tx: Tx, scope: Scope, group: TargetGroup) -> TargetGroup:
     vpc = tx.get(VPC, group.vpc_id)
     if vpc is None or names.scope_of(vpc) != scope:
-        raise names.invalid(f"The VPC ID '{names.clean(group.vpc_id)}' is not found")
+        raise names.invalid(f"The VPC ID '{group.vpc_id}' is not found")
     old = next(iter(tx.find(TARGET_GROUP, "name", names.name_index(scope, group.name))), None)
     if old is None:
         if len(tx.all(TARGET_GROUP, scope)) >= MOST:
@@ -144,7 +144,7 @@ def _listed(tx: Tx, scope: Scope, arn: str) -> TargetGroup:
 def _named(tx: Tx, scope: Scope, given: Sequence[str]) -> list[TargetGroup]:
     found: list[TargetGroup] = []
     for name in dict.fromkeys(given):
-        known = tx.find(TARGET_GROUP, "name", names.name_index(scope, name)) if names.is_text(name) else []
+        known = tx.find(TARGET_GROUP, "name", names.name_index(scope, name))
         if not known:
             raise ApiError("TargetGroupNotFound", "One or more target groups not found")
         found += known

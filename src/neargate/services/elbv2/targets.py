@@ -74,7 +74,7 @@ def _target(
     subnet = next((s for s in subnets if ip in ipaddress.IPv4Network(s.cidr)), None)
     asked = given.get("AvailabilityZone")
     if asked and asked != "all" and asked not in {s.zone for s in subnets}:
-        raise names.invalid(f"Availability Zone '{names.clean(asked)}' is not one of the target group's VPC")
+        raise names.invalid(f"Availability Zone '{asked}' is not one of the target group's VPC")
     if subnet is None:
         if not any(ip in network for network in _PRIVATE):
             raise ApiError("InvalidTarget", f"The IP address '{address}' is not a valid private address")
@@ -116,7 +116,7 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
-        message = f"The target ID '{names.clean(text)}' is not a valid IPv4 address"
+        message = f"The target ID '{text}' is not a valid IPv4 address"
         raise ApiError("InvalidTarget", message) from None
 
 

@@ -52,7 +52,7 @@ def _mapped(mapping: Mapping[str, Any], kind: str, scheme: str) -> Wanted:
     if mapping.get("AllocationId"):
         raise ApiError(
             "AllocationIdNotFound",
-            f"The allocation ID '{names.clean(mapping['AllocationId'])}' does not exist: neargate has no"
+            f"The allocation ID '{mapping['AllocationId']}' does not exist: neargate has no"
             " Elastic IP addresses",
         )
     if mapping.get("IPv6Address") or mapping.get("SourceNatIpv6Prefix"):
@@ -71,7 +71,7 @@ def subnets_of(tx: Tx, scope: Scope, wanted: Sequence[Wanted], kind: str) -> lis
     for item in wanted:
         subnet = tx.get(SUBNET, item.subnet_id)
         if subnet is None or (subnet.account, subnet.region) != (scope.account, scope.region):
-            raise ApiError("SubnetNotFound", f"The subnet ID '{names.clean(item.subnet_id)}' does not exist")
+            raise ApiError("SubnetNotFound", f"The subnet ID '{item.subnet_id}' does not exist")
         found.append(subnet)
     if len({subnet.vpc_id for subnet in found}) > 1:
         raise names.not_configurable("All subnets must belong to the same VPC")
@@ -93,7 +93,7 @@ def groups_of(tx: Tx, scope: Scope, given: Iterable[str], vpc_id: str) -> tuple[
     for id in groups:
         group = tx.get(SECURITY_GROUP, id)
         if group is None or (group.account, group.region) != (scope.account, scope.region):
-            raise ApiError("InvalidSecurityGroup", f"The security group '{names.clean(id)}' does not exist")
+            raise ApiError("InvalidSecurityGroup", f"The security group '{id}' does not exist")
         if group.vpc_id != vpc_id:
             raise names.not_configurable("One or more security groups are invalid")
     return groups
@@ -148,7 +148,7 @@ def _wanted(tx: Tx, subnet: Subnet, text: str) -> str:
     try:
         address = ipaddress.IPv4Address(text)
     except ValueError:
-        raise names.invalid(f"'{names.clean(text)}' is not a valid IPv4 address") from None
+        raise names.invalid(f"'{text}' is not a valid IPv4 address") from None
     first = network.network_address + addresses.RESERVED_FIRST
     if not first <= address < network.broadcast_address:
         raise names.not_configurable(f"The address '{address}' is not one that '{subnet.id}' gives")

@@ -34,7 +34,6 @@ def _need(tx: Tx, call: Call, name: str) -> Connection:
 
 
 async def create_connection(call: Call, params: Params) -> Result:
-    names.storable(params)
     name, kind, given = params["Name"], params["AuthorizationType"], params["AuthParameters"]
     _check(kind, given, params)
     arn = call.scope.arn("events", f"connection/{name}/{call.ids.uuid()}")
@@ -89,7 +88,6 @@ def _state(connection: Connection, verb: str) -> Result:
 
 async def update_connection(call: Call, params: Params) -> Result:
     """What is not given stays."""
-    names.storable(params)
 
     def body(tx: Tx) -> Connection:
         old = _need(tx, call, params["Name"])

@@ -37,7 +37,6 @@ def _check(tx: Tx, call: Call, destination: ApiDestination) -> None:
 
 
 async def create_api_destination(call: Call, params: Params) -> Result:
-    names.storable(params)
     name = params["Name"]
 
     def body(tx: Tx) -> ApiDestination:
@@ -72,7 +71,6 @@ def _state(found: ApiDestination) -> Result:
 
 
 async def update_api_destination(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> ApiDestination:
         old = _need(tx, call, params["Name"])

@@ -3,7 +3,6 @@
 For services/events only.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -30,14 +29,6 @@ def missing(message: str) -> ApiError:
 
 def too_many() -> ApiError:
     return ApiError("LimitExceededException", "The requested resource exceeds the maximum number allowed.")
-
-
-def storable(params: Params) -> None:
-    """Refuse text that no store can keep: JSON can carry halves of characters."""
-    try:
-        json.dumps(params, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise invalid("The request contains characters that are not valid text.") from None
 
 
 def bus_name(given: str | None, scope: Scope) -> str:

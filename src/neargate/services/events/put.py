@@ -32,7 +32,6 @@ class _Refused(Exception):
 
 
 async def put_events(call: Call, params: Params) -> Result:
-    names.storable(params)
     if params.get("EndpointId"):
         raise names.invalid("Global endpoints are not built into neargate.")
     entries = params["Entries"]
@@ -97,7 +96,6 @@ def _detail(text: str) -> dict[str, Any]:
 
 
 async def test_event_pattern(call: Call, params: Params) -> Result:
-    names.storable(params)
     check_pattern(params["EventPattern"])
     told = functools.partial("Parameter Event is not valid. Reason: {}".format)
     try:

@@ -21,7 +21,6 @@ _MAX_RULES = 300
 
 async def put_rule(call: Call, params: Params) -> Result:
     """Make a rule, or put another in its place: its targets and tags stay."""
-    names.storable(params)
     pattern, expression = params.get("EventPattern"), params.get("ScheduleExpression")
     if not pattern and not expression:
         raise names.invalid("Parameter(s) EventPattern or ScheduleExpression must be specified.")
@@ -124,7 +123,6 @@ async def list_rules(call: Call, params: Params) -> Result:
 
 
 async def list_rule_names_by_target(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> list[Rule]:
         bus = names.need_bus(tx, call.scope, names.bus_name(params.get("EventBusName"), call.scope))

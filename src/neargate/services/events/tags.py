@@ -21,7 +21,6 @@ def _need(tx: Tx, call: Call, arn: str) -> Rule | EventBus:
 
 
 async def list_tags_for_resource(call: Call, params: Params) -> Result:
-    names.storable(params)
     found = await call.store.read(lambda tx: _need(tx, call, params["ResourceARN"]))
     return {"Tags": [{"Key": key, "Value": value} for key, value in found.tags.items()]}
 
@@ -36,7 +35,6 @@ async def untag_resource(call: Call, params: Params) -> Result:
 
 
 async def _change(call: Call, params: Params, change: Callable[[dict[str, str]], dict[str, str]]) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> None:
         found = _need(tx, call, params["ResourceARN"])

@@ -18,7 +18,6 @@ _INPUTS = ("Input", "InputPath", "InputTransformer")
 
 
 async def put_targets(call: Call, params: Params) -> Result:
-    names.storable(params)
     given = params["Targets"]
     targets = [_target(call, item) for item in given]
 

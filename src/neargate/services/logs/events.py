@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"([fb])/(\d{16})(\d{40})/s", re.ASCII)
 
 async def put_log_events(call: Call, params: Params) -> Result:
     given = params["logEvents"]
-    name = names.storable(params["logStreamName"])
+    name = params["logStreamName"]
     if len(given) > MAX_BATCH_EVENTS:
         raise names.invalid(f"Too many log events: {len(given)} exceeds limit of {MAX_BATCH_EVENTS}")
     stamps = [int(event["timestamp"]) for event in given]
@@ -53,7 +53,7 @@ async def put_log_events(call: Call, params: Params) -> Result:
 
 async def get_log_events(call: Call, params: Params) -> Result:
     name = names.group_name(call, params)
-    stream_name = names.storable(params["logStreamName"])
+    stream_name = params["logStreamName"]
     low: Position = (names.moment(params, "startTime", 0), 0)
     high: Position = (names.moment(params, "endTime", names.LAST_MOMENT), 0)
     limit = params.get("limit") or MAX_BATCH_EVENTS

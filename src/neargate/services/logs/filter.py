@@ -34,8 +34,8 @@ class _Page:
 
 async def filter_log_events(call: Call, params: Params) -> Result:
     name = names.group_name(call, params)
-    chosen = [names.storable(n) for n in params.get("logStreamNames") or ()]
-    prefix = names.storable(params.get("logStreamNamePrefix") or "")
+    chosen = params.get("logStreamNames") or ()
+    prefix = params.get("logStreamNamePrefix") or ""
     if chosen and prefix:
         raise names.invalid("Only one of logStreamNames and logStreamNamePrefix may be specified.")
     matches = _matcher(params)

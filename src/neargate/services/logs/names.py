@@ -3,14 +3,12 @@
 Used by the other modules of services/logs only.
 """
 
-import base64
-import binascii
-import json
 from typing import Any
 
 from neargate.kit.errors import ApiError
 from neargate.model.logs import LogGroup, LogStream, group_id
 from neargate.model.record import Scope
+from neargate.services import paging
 from neargate.services.call import Call, Params
 from neargate.state import log_events
 from neargate.state.catalog import LOG_GROUP
@@ -75,33 +73,16 @@ def name_of(scope: Scope, identifier: str) -> str:
     return parts[6]
 
 
-def storable(name: str) -> str:
-    """A name as it is, if it is text; JSON can carry halves of characters, which no store keeps."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise invalid("The specified name is not valid text.") from None
-    return name
-
-
-def token(value: Any) -> str:
-    """An opaque paging token that carries a JSON value."""
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+token = paging.token_of
 
 
 def untoken(text: str, kinds: tuple[type, ...]) -> list[Any]:
     """The list in a token made by `token`, its items of these types. Raises InvalidParameterException."""
-    try:
-        value = json.loads(base64.urlsafe_b64decode(text.encode()))
-    except (ValueError, binascii.Error, RecursionError):
-        value = None
-    if not isinstance(value, list) or len(value) != len(kinds):
+    value = paging.parts(text, bad_token)
+    if [type(item) for item in value] != list(kinds):
         raise bad_token()
-    for item, kind in zip(value, kinds, strict=True):
-        if type(item) is not kind or (isinstance(item, int) and not 0 <= item <= LAST_MOMENT):
-            raise bad_token()
-        if isinstance(item, str):
-            storable(item)
+    if any(isinstance(item, int) and not 0 <= item <= LAST_MOMENT for item in value):
+        raise bad_token()
     return value
 
 

@@ -18,7 +18,7 @@ _PAGE = 50
 
 
 async def create_log_stream(call: Call, params: Params) -> Result:
-    name = names.storable(params["logStreamName"])
+    name = params["logStreamName"]
 
     def body(tx: Tx) -> None:
         group = names.need_group(tx, call.scope, params["logGroupName"])
@@ -30,7 +30,7 @@ async def create_log_stream(call: Call, params: Params) -> Result:
 
 
 async def delete_log_stream(call: Call, params: Params) -> Result:
-    name = names.storable(params["logStreamName"])
+    name = params["logStreamName"]
 
     def body(tx: Tx) -> None:
         group = names.need_group(tx, call.scope, params["logGroupName"])
@@ -42,7 +42,7 @@ async def delete_log_stream(call: Call, params: Params) -> Result:
 
 async def describe_log_streams(call: Call, params: Params) -> Result:
     name = names.group_name(call, params)
-    prefix = names.storable(params.get("logStreamNamePrefix") or "")
+    prefix = params.get("logStreamNamePrefix") or ""
     by_time = params.get("orderBy") == "LastEventTime"
     if by_time and prefix:
         raise names.invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")

@@ -19,9 +19,7 @@ Change = Callable[[dict[str, str]], dict[str, str]]
 
 def check_tags(tags: Mapping[str, str], code: str = "InvalidParameterException") -> None:
     """Raise on reserved keys, and (as `code`) on more than AWS lets a resource have."""
-    for key, value in tags.items():
-        names.storable(key)
-        names.storable(value)
+    for key in tags:
         if key.lower().startswith("aws:"):
             raise names.invalid("aws: prefixed tag key names are not allowed for external use.")
     if len(tags) > _MAX_TAGS:

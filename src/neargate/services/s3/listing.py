@@ -3,8 +3,6 @@
 Called by gateway/dispatch.
 """
 
-import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +10,7 @@ from urllib.parse import quote
 
 from neargate.kit.errors import ApiError
 from neargate.model.bucket import Object
+from neargate.services import paging
 from neargate.services.call import Call, Params, Result
 from neargate.services.s3 import described, names
 from neargate.state import objects
@@ -54,7 +53,7 @@ def page_of(tx: Tx, bucket: str, prefix: str, delimiter: str, after: str, limit:
 
 async def list_objects_v2(call: Call, params: Params) -> Result:
     token = params.get("ContinuationToken")
-    after = _untoken(token) if token is not None else params.get("StartAfter") or ""
+    after = paging.place(token, _bad_token) if token is not None else params.get("StartAfter") or ""
     page, result = await _list(call, params, after, owner=bool(params.get("FetchOwner")))
     result["KeyCount"] = len(page.contents) + len(page.prefixes)
     if token is not None:
@@ -62,7 +61,7 @@ async def list_objects_v2(call: Call, params: Params) -> Result:
     if params.get("StartAfter"):
         result["StartAfter"] = written_by(params)(params["StartAfter"])
     if page.truncated:
-        result["NextContinuationToken"] = base64.urlsafe_b64encode(page.last.encode()).decode()
+        result["NextContinuationToken"] = paging.token(page.last)
     return result
 
 
@@ -125,9 +124,5 @@ def written_by(params: Params) -> Callable[[str], str]:
     return quote if params.get("EncodingType") == "url" else str
 
 
-def _untoken(token: str) -> str:
-    try:
-        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        message = "The continuation token provided is incorrect"
-        raise ApiError("InvalidArgument", message, status=400) from None
+def _bad_token() -> ApiError:
+    return ApiError("InvalidArgument", "The continuation token provided is incorrect", status=400)

@@ -12,7 +12,6 @@ _MAX_TAGS = 50
 
 
 async def create_schedule_group(call: Call, params: Params) -> Result:
-    names.storable(params)
     name, token = params["Name"], params.get("ClientToken") or ""
     tags = {item["Key"]: item["Value"] for item in params.get("Tags") or ()}
 
@@ -91,7 +90,6 @@ async def list_tags_for_resource(call: Call, params: Params) -> Result:
 
 
 async def tag_resource(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> None:
         group = _tagged(tx, call, params)

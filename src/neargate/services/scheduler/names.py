@@ -1,6 +1,5 @@
 """What requests hold: groups, paging tokens; and the service's errors. For services/scheduler only."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -26,14 +25,6 @@ def missing(message: str) -> ApiError:
 
 def conflict(message: str) -> ApiError:
     return ApiError("ConflictException", message)
-
-
-def storable(params: Params) -> None:
-    """Refuse text that no store can keep: JSON can carry halves of characters."""
-    try:
-        json.dumps(params, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise invalid("The request contains characters that are not valid text.") from None
 
 
 def group_arn(scope: Scope, name: str) -> str:

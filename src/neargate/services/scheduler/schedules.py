@@ -13,7 +13,6 @@ from neargate.state.store import Tx
 
 
 async def create_schedule(call: Call, params: Params) -> Result:
-    names.storable(params)
     made = _read(call, params, call.now())
 
     def body(tx: Tx) -> str:
@@ -30,7 +29,6 @@ async def create_schedule(call: Call, params: Params) -> Result:
 
 async def update_schedule(call: Call, params: Params) -> Result:
     """All of it anew: what is not given is as if it had never been."""
-    names.storable(params)
 
     def body(tx: Tx) -> str:
         old = names.need_schedule(tx, call, params)

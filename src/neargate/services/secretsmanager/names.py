@@ -3,17 +3,14 @@
 Used by the other modules of services/secretsmanager only.
 """
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
 from neargate.model.secret import CURRENT, NONCE_BYTES, Secret, Value, Version, moved, seal, version_id
+from neargate.services import paging
 from neargate.services.call import Call, Params
 from neargate.state import secrets
 from neargate.state.catalog import SECRET, SECRET_VERSION
@@ -39,13 +36,7 @@ def secret_name(text: str) -> str:
 
 
 def text_of(params: Params, name: str) -> str | None:
-    """A text member that a store can keep, or None."""
-    value = params.get(name)
-    if value is not None:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise invalid(f"{name} is not valid text.") from None
+    value: str | None = params.get(name)
     return value
 
 
@@ -118,17 +109,16 @@ def read_tags(
     return merged
 
 
-def token(value: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+token = paging.token_of
 
 
 def untoken(text: str) -> tuple[float | str, str]:
     """The place in a sorted list that `token` wrote. Raise InvalidNextTokenException."""
-    try:
-        value = json.loads(base64.urlsafe_b64decode(text.encode()))
-        json.dumps(value, ensure_ascii=False).encode()  # halves of characters, which no store takes
-    except (ValueError, binascii.Error, RecursionError):
-        value = None
-    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):
-        raise ApiError("InvalidNextTokenException", "The NextToken value is invalid.")
-    return value[0], value[1]
+    parts = paging.parts(text, _bad_token)
+    if len(parts) != 2 or not isinstance(parts[1], str):
+        raise _bad_token()
+    return parts[0], parts[1]
+
+
+def _bad_token() -> ApiError:
+    return ApiError("InvalidNextTokenException", "The NextToken value is invalid.")

@@ -43,11 +43,7 @@ def need_instance(tx: Tx, service: DiscoveryService, given: str) -> Instance:
 
 
 def is_text(value: str) -> bool:
-    """One that a store can keep."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
+    """One that a name in DNS or in a file can hold."""
     return "\0" not in value
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,16 +26,6 @@ def missing(name: str) -> ApiError:
 
 def no_queue() -> ApiError:
     return ApiError("QueueDoesNotExist", "The specified queue does not exist.", status=400)
-
-
-def storable(params: Params) -> None:
-    """Refuse text that no store can keep: JSON can carry halves of characters."""
-    try:
-        json.dumps(params, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise ApiError(
-            "InvalidMessageContents", "The request contains characters that are not valid text."
-        ) from None
 
 
 def queue_url(call: Call, name: str) -> str:

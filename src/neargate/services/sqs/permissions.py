@@ -34,7 +34,6 @@ def _put(tx: Tx, call: Call, queue: Queue, statements: list[dict[str, Any]]) -> 
 
 
 async def add_permission(call: Call, params: Params) -> Result:
-    names.storable(params)
     label, accounts, actions = params["Label"], params["AWSAccountIds"], params["Actions"]
 
     def body(tx: Tx) -> None:
@@ -57,7 +56,6 @@ async def add_permission(call: Call, params: Params) -> Result:
 
 
 async def remove_permission(call: Call, params: Params) -> Result:
-    names.storable(params)
     label = params["Label"]
 
     def body(tx: Tx) -> None:

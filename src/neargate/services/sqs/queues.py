@@ -1,7 +1,5 @@
 """Queues: create, describe, list, change, purge, delete; their tags. Called by gateway/dispatch."""
 
-import base64
-import binascii
 import json
 from collections.abc import Iterable
 
@@ -9,6 +7,7 @@ from msgspec.structs import replace
 
 from neargate.kit.errors import ApiError
 from neargate.model.queue import Queue, check_name, checked_attributes, invalid, shown_attributes
+from neargate.services import paging
 from neargate.services.call import Call, Params, Result
 from neargate.services.sqs import names
 from neargate.state import queues as state
@@ -27,7 +26,6 @@ _COUNTS = (
 
 async def create_queue(call: Call, params: Params) -> Result:
     """Idempotent: a queue of that name must be as it is asked for."""
-    names.storable(params)
     given = dict(params.get("Attributes") or {})
     fifo = given.get("FifoQueue") == "true"
     name = params["QueueName"]
@@ -90,7 +88,6 @@ def _check_grave(tx: Tx, arn: str, fifo: bool, attributes: dict[str, str]) -> No
 
 
 async def get_queue_url(call: Call, params: Params) -> Result:
-    names.storable(params)
     owner = params.get("QueueOwnerAWSAccountId")
     if owner and owner != call.scope.account:
         raise names.no_queue()
@@ -102,7 +99,6 @@ async def get_queue_url(call: Call, params: Params) -> Result:
 
 
 async def list_queues(call: Call, params: Params) -> Result:
-    names.storable(params)
     prefix = params.get("QueueNamePrefix") or ""
 
     def body(tx: Tx) -> list[Queue]:
@@ -112,7 +108,6 @@ async def list_queues(call: Call, params: Params) -> Result:
 
 
 async def list_dead_letter_source_queues(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> list[Queue]:
         grave = names.need_queue(tx, call, params)
@@ -124,22 +119,16 @@ async def list_dead_letter_source_queues(call: Call, params: Params) -> Result:
 def _listed(call: Call, params: Params, found: list[Queue], member: str) -> Result:
     """A page of URLs: all, up to 1,000, unless MaxResults asks for pages."""
     limit = names.whole(params, "MaxResults", 1, 1000)
-    after = ""
-    if token := params.get("NextToken"):
-        try:
-            after = base64.b64decode(token, validate=True).decode()
-        except (ValueError, binascii.Error):
-            raise invalid("The NextToken is invalid.") from None
+    after = paging.place(params.get("NextToken"), lambda: invalid("The NextToken is invalid."))
     rest = [queue for queue in found if queue.name > after]
     page = rest[: limit or 1000]
     answer: Result = {member: [names.queue_url(call, queue.name) for queue in page]}
     if limit and len(rest) > limit:
-        answer["NextToken"] = base64.b64encode(page[-1].name.encode()).decode()
+        answer["NextToken"] = paging.token(page[-1].name)
     return answer
 
 
 async def get_queue_attributes(call: Call, params: Params) -> Result:
-    names.storable(params)
     wanted = params.get("AttributeNames") or ()
 
     def body(tx: Tx) -> dict[str, str]:
@@ -159,7 +148,6 @@ def _asks(wanted: Iterable[str], some: Iterable[str]) -> bool:
 
 
 async def set_queue_attributes(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> None:
         queue = names.need_queue(tx, call, params)
@@ -177,7 +165,6 @@ async def set_queue_attributes(call: Call, params: Params) -> Result:
 
 async def purge_queue(call: Call, params: Params) -> Result:
     """Everything sent before; in slices, so that nobody waits for a long one."""
-    names.storable(params)
 
     def begin(tx: Tx) -> tuple[int, int]:
         queue = names.need_queue(tx, call, params)
@@ -201,7 +188,6 @@ async def _empty(call: Call, number: int, before: int) -> None:
 
 async def delete_queue(call: Call, params: Params) -> Result:
     """The queue is gone at once; its messages, which nobody can name any more, in slices."""
-    names.storable(params)
 
     def body(tx: Tx) -> int:
         queue = names.need_queue(tx, call, params)
@@ -224,13 +210,11 @@ def _checked_tags(old: dict[str, str], given: dict[str, str]) -> dict[str, str]:
 
 
 async def list_queue_tags(call: Call, params: Params) -> Result:
-    names.storable(params)
     queue = await call.store.read(lambda tx: names.need_queue(tx, call, params))
     return {"Tags": queue.tags} if queue.tags else {}
 
 
 async def tag_queue(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> None:
         queue = names.need_queue(tx, call, params)
@@ -241,7 +225,6 @@ async def tag_queue(call: Call, params: Params) -> Result:
 
 
 async def untag_queue(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> None:
         queue = names.need_queue(tx, call, params)

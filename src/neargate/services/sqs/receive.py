@@ -24,7 +24,6 @@ _EXPIRED = "Reason: The receipt handle has expired."
 
 
 async def receive_message(call: Call, params: Params) -> Result:
-    names.storable(params)
     count = names.whole(params, "MaxNumberOfMessages", 1, names.MOST_AT_ONCE) or 1
     hidden = names.whole(params, "VisibilityTimeout", 0, 43_200)
     wait = names.whole(params, "WaitTimeSeconds", 0, 20)
@@ -132,13 +131,11 @@ def _opened(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def delete_message(call: Call, params: Params) -> Result:
-    names.storable(params)
     await call.store.write(lambda tx: _delete(tx, call, names.need_queue(tx, call, params), params))
     return {}
 
 
 async def delete_message_batch(call: Call, params: Params) -> Result:
-    names.storable(params)
     names.check_batch(params["Entries"], "DeleteMessageBatchRequestEntry")
 
     def body(tx: Tx) -> Result:
@@ -164,13 +161,11 @@ def _delete(tx: Tx, call: Call, queue: Queue, given: Mapping[str, Any]) -> Resul
 
 
 async def change_message_visibility(call: Call, params: Params) -> Result:
-    names.storable(params)
     await call.store.write(lambda tx: _hide(tx, call, names.need_queue(tx, call, params), params))
     return {}
 
 
 async def change_message_visibility_batch(call: Call, params: Params) -> Result:
-    names.storable(params)
     names.check_batch(params["Entries"], "ChangeMessageVisibilityBatchRequestEntry")
 
     def body(tx: Tx) -> Result:

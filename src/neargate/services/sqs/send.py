@@ -24,7 +24,6 @@ Attributes = Mapping[str, Mapping[str, Any]]
 
 
 async def send_message(call: Call, params: Params) -> Result:
-    names.storable(params)
 
     def body(tx: Tx) -> Result:
         return _sent(tx, call, names.need_queue(tx, call, params), params)
@@ -34,7 +33,6 @@ async def send_message(call: Call, params: Params) -> Result:
 
 async def send_message_batch(call: Call, params: Params) -> Result:
     """Each entry by itself, in one write."""
-    names.storable(params)
     entries = params["Entries"]
     names.check_batch(entries, "SendMessageBatchRequestEntry")
     size = sum(rules.size_of(e["MessageBody"], e.get("MessageAttributes") or {}) for e in entries)

@@ -14,7 +14,7 @@ from neargate.state.store import Tx
 
 async def label_parameter_version(call: Call, params: Params) -> Result:
     """Put labels on a version, off whichever had them."""
-    name = names.storable(params["Name"], "Name")
+    name = params["Name"]
     asked = list(dict.fromkeys(params["Labels"]))
     good = [label for label in asked if model.is_label(label)]
 
@@ -35,7 +35,7 @@ async def label_parameter_version(call: Call, params: Params) -> Result:
 
 
 async def unlabel_parameter_version(call: Call, params: Params) -> Result:
-    name = names.storable(params["Name"], "Name")
+    name = params["Name"]
     asked = list(dict.fromkeys(params["Labels"]))
 
     def body(tx: Tx) -> list[str]:

@@ -4,12 +4,12 @@ Used by the other modules of services/ssm only.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neargate.kit.errors import ApiError
 from neargate.model.parameter import Parameter, Revision
+from neargate.services import paging
 from neargate.services.call import Call, Params
 from neargate.state import parameters
 
@@ -21,18 +21,9 @@ def invalid(message: str) -> ApiError:
     return ApiError("ValidationException", message)
 
 
-def storable(text: str, member: str) -> str:
-    """A text that a store can keep: JSON can carry halves of characters."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise invalid(f"{member} is not valid text.") from None
-    return text
-
-
 def text_of(params: Params, member: str) -> str:
     """A text member; empty where it is missing."""
-    return storable(params.get(member) or "", member)
+    return params.get(member) or ""
 
 
 def read_tags(given: Sequence[Mapping[str, str]] | None, old: Mapping[str, str]) -> dict[str, str]:
@@ -94,16 +85,10 @@ def shown_details(parameter: Parameter, revision: Revision) -> dict[str, Any]:
     return shown | {name: value for name, value in optional.items() if value}
 
 
-def token(place: str) -> str:
-    return base64.urlsafe_b64encode(place.encode()).decode()
+token = paging.token
 
 
 def untoken(params: Params) -> str:
     """The place in a list that `token` wrote; empty without one. Raise InvalidNextToken."""
-    text = params.get("NextToken")
-    if not text:
-        return ""
-    try:
-        return base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise ApiError("InvalidNextToken", "The specified token isn't valid.") from None
+    refused = ApiError("InvalidNextToken", "The specified token isn't valid.")
+    return paging.place(params.get("NextToken"), lambda: refused)

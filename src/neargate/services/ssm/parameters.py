@@ -26,7 +26,7 @@ _QUOTA_PAGE = (
 
 
 async def put_parameter(call: Call, params: Params) -> Result:
-    name, value = names.storable(params["Name"], "Name"), names.storable(params["Value"], "Value")
+    name, value = params["Name"], params["Value"]
     problem = model.name_problem(name)
     if problem is not None:
         raise ApiError(*problem)
@@ -93,7 +93,7 @@ def _given(params: Params) -> dict[str, Any]:
     return {
         "type": params.get("Type"),
         "data_type": data_type,
-        "description": None if described is None else names.storable(described, "Description"),
+        "description": described,
         "allowed_pattern": names.text_of(params, "AllowedPattern") or None,
         "key_id": names.text_of(params, "KeyId") or None,
     }
@@ -178,7 +178,7 @@ def _supersede(tx: Tx, old: Parameter, made: Revision) -> None:
 
 
 async def get_parameter(call: Call, params: Params) -> Result:
-    name, decrypt = names.storable(params["Name"], "Name"), bool(params.get("WithDecryption"))
+    name, decrypt = params["Name"], bool(params.get("WithDecryption"))
     found = await call.store.read(lambda tx: state.select(tx, call.scope, name))
     parameter, revision, selector = found
     return {"Parameter": names.shown_value(call, parameter, revision, decrypt, selector)}
@@ -186,7 +186,7 @@ async def get_parameter(call: Call, params: Params) -> Result:
 
 async def get_parameters(call: Call, params: Params) -> Result:
     """Those that are there; the others' names in InvalidParameters."""
-    wanted = [names.storable(name, "Names") for name in params["Names"]]
+    wanted = params["Names"]
     decrypt = bool(params.get("WithDecryption"))
     if len(set(wanted)) < len(wanted):
         raise names.invalid("Duplicate parameter names are not allowed in one request.")
@@ -208,13 +208,13 @@ async def get_parameters(call: Call, params: Params) -> Result:
 
 
 async def delete_parameter(call: Call, params: Params) -> Result:
-    name = names.storable(params["Name"], "Name")
+    name = params["Name"]
     await call.store.write(lambda tx: state.delete(tx, state.need(tx, call.scope, name)))
     return {}
 
 
 async def delete_parameters(call: Call, params: Params) -> Result:
-    wanted = list(dict.fromkeys(names.storable(name, "Names") for name in params["Names"]))
+    wanted = list(dict.fromkeys(params["Names"]))
 
     def body(tx: Tx) -> Result:
         deleted: list[str] = []

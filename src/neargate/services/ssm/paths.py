@@ -13,7 +13,7 @@ _BY_PATH, _PAGE = 10, 50
 
 
 async def get_parameters_by_path(call: Call, params: Params) -> Result:
-    path = names.storable(params["Path"], "Path")
+    path = params["Path"]
     if not path.startswith("/") or "//" in path:
         raise names.invalid(
             "The parameter path: a hierarchy must begin with a forward slash (/) and have no empty levels."
@@ -66,7 +66,7 @@ def _page(rows: Iterable[Parameter], limit: int) -> tuple[list[Parameter], bool]
 
 
 async def get_parameter_history(call: Call, params: Params) -> Result:
-    name, decrypt = names.storable(params["Name"], "Name"), bool(params.get("WithDecryption"))
+    name, decrypt = params["Name"], bool(params.get("WithDecryption"))
     limit, place = params.get("MaxResults") or _PAGE, names.untoken(params)
     if place and not (place.isascii() and place.isdigit()):
         raise ApiError("InvalidNextToken", "The specified token isn't valid.")

@@ -62,7 +62,7 @@ def _command(document: str, params: Params) -> tuple[str, str]:
     if document != _DOCUMENT:
         raise ApiError("InvalidDocument", f"Document with name {document[:128]} does not exist.")
     given = (params.get("Parameters") or {}).get("command") or []
-    command = names.storable(" ".join(given), "Parameters")
+    command = " ".join(given)
     try:
         exec_session.check_command(command)
     except ApiError as error:
