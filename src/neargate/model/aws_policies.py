@@ -1,7 +1,8 @@
 """The managed policies that AWS gives every account, of those that containers and their services are given.
 
-Read once, when first asked for, from aws_policies.jsonl: AWS's own documents, a policy a line, each with the
-version that is in force at AWS; older ones are not kept. Called by state/roles and services/iam.
+Read once, when first asked for, from aws_policies.jsonl, a policy a line: AWS's documents as moto 5.2.5 (Apache
+License 2.0) lists them, of October 2026, the elements put into AWS's usual order. Newer versions are not known,
+older ones not kept, and ids are our own. Called by state/roles and services/iam.
 """
 
 import base64
@@ -56,5 +57,5 @@ def _policy(line: str) -> ManagedPolicy:
 
 
 def policy_id(arn: str) -> str:
-    """A policy of AWS has the same id in every house."""
+    """Not AWS's, but the same in every house."""
     return "ANPA" + base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()[:17]
