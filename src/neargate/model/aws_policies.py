@@ -1,8 +1,8 @@
 """The managed policies that AWS gives every account, of those that containers and their services are given.
 
-Read once, when first asked for, from aws_policies.jsonl, a policy a line: AWS's documents as moto 5.2.5 (Apache
-License 2.0) lists them, of October 2026, the elements put into AWS's usual order. Newer versions are not known,
-older ones not kept, and ids are our own. Called by state/roles and services/iam.
+Read once, when first asked for, from aws_policies.jsonl, a policy a line: AWS's documents of October 2026 as
+moto 5.2.5 (Apache License 2.0) lists them, the elements put into AWS's usual order. Newer versions are not
+known, older ones not kept, and ids are our own. Called by state/roles and services/iam.
 """
 
 import base64
