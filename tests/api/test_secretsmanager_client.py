@@ -132,7 +132,7 @@ def test_passwords(client: Any) -> None:
 
 
 POLICY = (
-    '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},'
+    '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:root"},'
     '"Action":"secretsmanager:GetSecretValue","Resource":"*"}]}'
 )
 
@@ -149,7 +149,7 @@ def test_policies_are_kept(client: Any) -> None:
         checked = client.validate_resource_policy(ResourcePolicy=text)
         assert checked["PolicyValidationPassed"] is False and checked["ValidationErrors"]
     assert client.validate_resource_policy(ResourcePolicy=POLICY)["PolicyValidationPassed"] is True
-    public = POLICY.replace('{"AWS":"arn:aws:iam::1:root"}', '"*"')
+    public = POLICY.replace('{"AWS":"arn:aws:iam::000000000000:root"}', '"*"')
     refused(
         "PublicPolicyException", client.put_resource_policy, SecretId="db", ResourcePolicy=public,
         BlockPublicPolicy=True,
