@@ -9,11 +9,13 @@ from tests.support.real import eventually
 ROLE = "arn:aws:iam::000000000000:role/worker"
 SCRIPT = r"""
 path=${ECS_AGENT_URI#http://169.254.170.2}/task-protection/v1/state
-body='{"ProtectionEnabled":true,"ExpiresInMinutes":60}'
-printf 'PUT %s HTTP/1.1\r\nHost: 169.254.170.2\r\nContent-Type: application/json\r\n' "$path" > /tmp/put
-printf 'Content-Length: %d\r\nConnection: close\r\n\r\n%s' "${#body}" "$body" >> /tmp/put
-nc 169.254.170.2 80 < /tmp/put | tail -n 1
-echo
+for minutes in 0 60; do
+    body='{"ProtectionEnabled":true,"ExpiresInMinutes":'$minutes'}'
+    printf 'PUT %s HTTP/1.1\r\nHost: 169.254.170.2\r\nContent-Type: application/json\r\n' "$path" > /tmp/put
+    printf 'Content-Length: %d\r\nConnection: close\r\n\r\n%s' "${#body}" "$body" >> /tmp/put
+    nc 169.254.170.2 80 < /tmp/put | tail -n 1
+    echo
+done
 sleep 600
 """
 
@@ -52,7 +54,9 @@ def test_tasks_protect_themselves(stack: Stack) -> None:
     eventually(lambda: len(running()) == 2, "two tasks", 60)
     kept, other = running()
     for arn in (kept, other):
-        told = eventually(lambda arn=arn: next(iter(stack.lines(arn)), ""), "an answer", 60)
+        said = lambda arn=arn: (lines := stack.lines(arn))[1:] and lines  # noqa: E731
+        refused, told = eventually(said, "two answers", 60)
+        assert json.loads(refused)["error"]["Message"] == "expiresInMinutes must be between 1 and 2880."
         protection: dict[str, Any] = json.loads(told)["protection"]
         assert (protection["ProtectionEnabled"], protection["TaskArn"]) == (True, arn)
     unprotect(other)
