@@ -173,14 +173,13 @@ class Guest(Shim):
     def _mount_scratch(self) -> None:
         flags = kernel.MS_NOSUID | kernel.MS_NODEV
         kernel.mount(self._disks.device(SCRATCH), DIRECTORY, "ext4", flags, _SCRATCH_OPTIONS)
+        os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
 
     def _make(self) -> None:
         setup = self.setup
         if setup["scratch_released"]:
             self._disks.probe(SCRATCH)
             self._mount_scratch()
-        if not os.path.lexists(f"{DIRECTORY}/rt"):
-            os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
         self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
         for name, text in setup["files"].items():
             files.write(f"{DIRECTORY}/{name}", text)

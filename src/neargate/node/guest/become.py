@@ -267,8 +267,8 @@ def _take_user(process: dict[str, Any], seccomp: str) -> None:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.fchown(fd, user["uid"], -1)  # else nobody but root could open /dev/stdout
     code = base64.b64decode(seccomp)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(buffer))
+    pointer = ctypes.c_char_p(code)  # a buffer would be a type of its own, made here and now
+    program = struct.pack("=H6x8s", len(code) // 8, bytes(memoryview(pointer)))
     try:
         os.chdir(process["cwd"])
     except OSError:
