@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 DEVICE = Path("/dev/kvm")
+_MODULES, _MAKERS = Path("/sys/module"), ("intel", "amd")
 _SECONDS = 3
 _API, _CREATE_VM, _MMAP_SIZE, _CREATE_VCPU, _RUN = 0xAE00, 0xAE01, 0xAE04, 0xAE41, 0xAE80
 _SET_MEMORY, _GET_SREGS, _SET_SREGS, _SET_REGS = 0x4020AE46, 0x8138AE83, 0x4138AE84, 0x4090AE82
@@ -21,6 +22,13 @@ _SREGS_BYTES, _REGS_BYTES, _RIP_AT, _RFLAGS_AT = 312, 144, 128, 136
 _EXIT_IO, _EXIT_HLT, _EXIT_REASON_AT = 2, 5, 8
 _CODE = bytes.fromhex("b02ae610f4")  # mov al, 42; out 0x10, al; hlt
 _PAGE, _AT = 4096, 0x1000
+
+
+def remark() -> str:
+    """What is to be known of the kind of KVM that is here, to be put behind a cause; mostly nothing."""
+    if (_MODULES / "kvm_pvm").exists() and not any((_MODULES / f"kvm_{maker}").exists() for maker in _MAKERS):
+        return " (KVM here is kvm_pvm, which runs only kernels that were built for it: Debian's are not)"
+    return ""
 
 
 def failure() -> str | None:

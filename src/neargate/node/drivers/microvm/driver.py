@@ -128,6 +128,7 @@ class MicrovmDriver(ShimDriver):
             if not known:
                 self._use(Qemu(image, vmm_root, "kvm"))
                 known = await self.probe(_PROBE_SECONDS) or ""
+                known += kvm.remark() if known else ""
             await asyncio.to_thread(verdict.write, self._verdict, key, known)
         cause = None if self._wish == "tcg" else known
         if cause and self._wish == "kvm":
