@@ -13,6 +13,7 @@ ALL = (
     "gvisor",
     "exec",
     "microvm",
+    "access_point",
     "services",
     "balancer",
     "resolver",
