@@ -265,6 +265,21 @@ def test_a_secrets_policy_that_is_none_is_refused(door: Door) -> None:
         keeper.put_resource_policy(SecretId="s", ResourcePolicy=wrong)
 
 
+def test_a_repositorys_and_a_queues_own_policies_count(door: Door, role: Callable[..., Held]) -> None:
+    held, me = role(), {"AWS": "arn:aws:iam::000000000000:role/web"}
+    door.client("ecr").create_repository(repositoryName="repo")
+    url = door.client("sqs").create_queue(QueueName="q")["QueueUrl"]
+    assert held.refused("ecr", "list_images", repositoryName="repo")[0] == "AccessDeniedException"
+    assert held.refused("sqs", "send_message", QueueUrl=url, MessageBody="x")[0] == "AccessDenied"
+    listing = {"Effect": "Allow", "Principal": me, "Action": "ecr:ListImages"}  # theirs name no resource
+    door.client("ecr").set_repository_policy(repositoryName="repo", policyText=document(listing))
+    sending = {"Effect": "Allow", "Principal": me, "Action": "sqs:SendMessage", "Resource": "*"}
+    door.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": document(sending)})
+    assert held.client("ecr").list_images(repositoryName="repo")["imageIds"] == []
+    assert held.client("sqs").send_message(QueueUrl=url, MessageBody="x")["MessageId"]
+    assert held.refused("sqs", "purge_queue", QueueUrl=url)[0] == "AccessDenied"
+
+
 # -- roles that roles assume, and pass on ----------------------------------------------------------------
 
 

@@ -165,3 +165,28 @@ def test_a_task_gets_one_prefix_and_nothing_else(stack: Stack, iam: Any) -> None
     finally:
         for one in (neighbour, arn):
             stack.stop(one)
+
+
+def test_a_file_system_that_the_role_may_only_read(stack: Stack, iam: Any) -> None:
+    efs = stack.daemon.client("efs")
+    id = efs.create_file_system(CreationToken="rights")["FileSystemId"]
+    for subnet in stack.subnets:
+        efs.create_mount_target(FileSystemId=id, SubnetId=subnet)
+    roles.make(iam, "rights-own")
+    read = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "elasticfilesystem:ClientMount"}
+    volume = {
+        "fileSystemId": id, "transitEncryption": "ENABLED", "authorizationConfig": {"iam": "ENABLED"},
+    }  # fmt: skip
+    members: dict[str, Any] = {
+        "taskRoleArn": "arn:aws:iam::000000000000:role/rights-own",
+        "volumes": [{"name": "v", "efsVolumeConfiguration": volume}],
+    }
+    mount = {"mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]}
+    efs.put_file_system_policy(FileSystemId=id, Policy=roles.document(read))
+    script = "ls /v && touch /v/x 2>&1; mount -o remount,rw /v 2>/dev/null; touch /v/x 2>/dev/null || echo no"
+    task, _ = stack.finished(stack.container(script, **mount), **members)
+    (first, last) = stack.lines(task["taskArn"])
+    assert "Read-only file system" in first and last == "no"
+    efs.put_file_system_policy(FileSystemId=id, Policy=roles.document({**read, "Effect": "Deny"}))
+    task, _ = stack.finished(stack.container(script, **mount), **members)
+    assert "access denied by server while mounting" in task["stoppedReason"]

@@ -10,6 +10,7 @@ services/ecs. A role that was created and deleted does not exist, in `known` too
 """
 
 import functools
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -34,15 +35,29 @@ from neargate.model.rights import EVERYTHING, Rights
 from neargate.model.role import Role, name_id
 from neargate.model.session import Session
 from neargate.state import roles, secrets
-from neargate.state.catalog import EFS_FILE_SYSTEM, FAMILY, SECRET
+from neargate.state.catalog import EFS_FILE_SYSTEM, FAMILY, REPOSITORY, SECRET
+from neargate.state.catalog_events import QUEUE
 from neargate.state.catalog_iam import IAM_ROLE, IAM_ROLE_GONE
 from neargate.state.store import Tx
 
 ASSUME = "sts:AssumeRole"
-_of_resource = functools.lru_cache(512)(policy_document.parse_resource)
 _of_session = functools.lru_cache(512)(policy_document.parse_kept)
 _ALL = (EVERYTHING,)
 _NOTHING = Policy((Statement(allow=False, actions=("*",), resources=("*",)),))
+
+
+@functools.lru_cache(512)
+def _of_resource(text: str) -> Policy:
+    """Raise MalformedPolicyDocument. Policies of repositories and file systems need not name them."""
+    try:
+        document = json.loads(text)
+        statements = document["Statement"]
+        for statement in statements if isinstance(statements, list) else [statements]:
+            if "NotResource" not in statement:
+                statement.setdefault("Resource", "*")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise policy_document.malformed() from None
+    return policy_document.parse_resource(json.dumps(document))
 
 
 class NoRole(Exception):
@@ -157,7 +172,22 @@ def resource_policies(tx: Tx, account: str, need: Need) -> tuple[Policy, ...]:
     elif service == "elasticfilesystem":
         file_system = tx.get(EFS_FILE_SYSTEM, need.resource.rpartition("/")[2])
         text = (file_system.policy or "") if file_system is not None else ""
+    elif service == "ecr":
+        repository = tx.get(REPOSITORY, need.resource)
+        text = (repository.policy or "") if repository is not None else ""
+    elif service == "sqs":
+        queue = tx.get(QUEUE, need.resource)
+        text = queue.attributes.get("Policy", "") if queue is not None else ""
     return read_resource(text)
+
+
+def understood(text: str) -> bool:
+    """Whether a resource's policy can be asked."""
+    try:
+        _of_resource(text)
+    except ApiError:
+        return False
+    return True
 
 
 def read_resource(text: str) -> tuple[Policy, ...]:

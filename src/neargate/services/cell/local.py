@@ -107,6 +107,7 @@ class LocalCell:
                     api=settings.inject_endpoint_url,
                     file_systems=settings.efs_directory,
                     iam=settings.iam,
+                    now=self._house.clock.now,
                 )
             try:
                 with _cell_errors():

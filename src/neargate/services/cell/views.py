@@ -5,6 +5,7 @@ assembled once; the store stays the truth, a view can be thrown away at any mome
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -37,12 +38,13 @@ class View:
         api: bool,
         file_systems: Path,
         iam: str = "off",
+        now: Callable[[], float] = time.time,
     ) -> None:
         """key -- what ids in the endpoints' paths are made of. api -- tasks' SDKs are pointed to the door.
         file_systems -- root of EFS's, on the node. iam -- the setting: whose roles are looked at."""
         self._key = key
         self._api = api
-        self._iam = iam
+        self._iam, self._now = iam, now
         self._file_systems = str(file_systems)
         self._store = store
         self._node = node
@@ -124,8 +126,17 @@ class View:
         eni = replace(eni, hosts=connect.hosts(tx, task))
         try:
             self._check_roles(tx, task, definition)
-            shared = volumes.shared(tx, task, definition, vpc_id=subnet.vpc_id, root=self._file_systems)
+            shared, readonly = volumes.shared(
+                tx,
+                task,
+                definition,
+                vpc_id=subnet.vpc_id,
+                root=self._file_systems,
+                iam=self._iam,
+                now=self._now(),
+            )
             spec = sandbox_spec(task, definition, eni, log_driver_mode=mode, shared_volumes=shared)
+            spec = volumes.restrained(spec, readonly)
         except (ApiError, ValueError, KeyError) as error:
             log.error("no sandbox can be made of a task", extra={"task": task.arn, "error": repr(error)})
             self._broken.append((task, str(error)))

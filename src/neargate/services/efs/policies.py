@@ -1,6 +1,7 @@
 """What is recorded of a file system and shown again: its policy, its lifecycle, its backups.
 
-Called by gateway/dispatch. Nothing is moved to other storage classes here, and nothing is backed up.
+Called by gateway/dispatch. The policy is asked when a task mounts (services/cell). Nothing is moved to other
+storage classes here, and nothing is backed up.
 """
 
 import json
@@ -12,6 +13,7 @@ from neargate.model.efs import FileSystem
 from neargate.services.call import Call, Params, Result
 from neargate.services.efs.names import bad, error, need_file_system, text
 from neargate.state.catalog import EFS_FILE_SYSTEM
+from neargate.state.rights import understood
 from neargate.state.store import Tx
 
 _MAX_POLICY = 20_000
@@ -37,6 +39,8 @@ async def put_file_system_policy(call: Call, params: Params) -> Result:
         document = None
     if not isinstance(document, dict) or not document.get("Statement") or len(policy) > _MAX_POLICY:
         raise error("InvalidPolicyException", "The policy is no document with a Statement.")
+    if not understood(policy):
+        raise error("InvalidPolicyException", "The policy contains invalid statements.")
     fs = await _change(call, params["FileSystemId"], lambda fs: replace(fs, policy=policy))
     return {"FileSystemId": fs.id, "Policy": policy}
 
