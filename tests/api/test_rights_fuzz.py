@@ -46,7 +46,8 @@ def test_who_may_nothing_gets_nothing_however_it_asks(door: Door) -> None:
                 f"seed {seed}, {name} {operation} {made.target[:500]} {made.body[:2000]!r}:"
                 f" {answer.status} {text[:500]!r}"
             )
-            assert operation in FOR_ANYBODY or 400 <= answer.status < 500, about
+            refused = 400 <= answer.status < 500 or (answer.status == 501 and name == "s3")
+            assert operation in FOR_ANYBODY or refused, about
             denied[name] += b"is not authorized to perform" in text
     connection.close()
     assert not changed_kinds(door, head), seed
