@@ -129,12 +129,21 @@ def test_one_prefix_and_nothing_else(door: Door, role: Callable[..., Held]) -> N
         ("list_objects_v2", {"Prefix": "out/"}),
         ("list_objects_v2", {}),
         ("delete_object", {"Key": "in/1"}),
-        ("delete_objects", {"Delete": {"Objects": [{"Key": "in/1"}]}}),
         ("copy_object", {"Key": "in/3", "CopySource": "data/out/1"}),
         ("create_multipart_upload", {"Key": "out/3"}),
     ):
         code, message, status = held.refused("s3", operation, Bucket="data", **params)
         assert (code, status) == ("AccessDenied", 403) and "no identity-based policy" in message
+    roles.put(door.client("iam"), "web", allow("s3:DeleteObject", "arn:aws:s3:::data/in/*"))
+    keys = [{"Key": key} for key in ("in/1", "out/1", "in/2")]
+    answer = s3.delete_objects(Bucket="data", Delete={"Objects": keys})
+    assert [deleted["Key"] for deleted in answer["Deleted"]] == ["in/1", "in/2"]
+    (error,) = answer["Errors"]
+    assert (error["Key"], error["Code"]) == ("out/1", "AccessDenied")
+    assert 's3:DeleteObject on resource: "arn:aws:s3:::data/out/1" because' in error["Message"]
+    answer = s3.delete_objects(Bucket="data", Delete={"Objects": [{"Key": "out/1"}]})
+    assert "Deleted" not in answer and len(answer["Errors"]) == 1
+    assert door.client("s3").head_object(Bucket="data", Key="out/1")
     url = s3.generate_presigned_url("get_object", Params={"Bucket": "data", "Key": "out/1"})
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url)

@@ -16,7 +16,8 @@ from tests.support import roles
 from tests.support.door import Door
 
 ROUNDS = 8
-FOR_ANYBODY = {"GetCallerIdentity"}
+FOR_ANYBODY = {"GetCallerIdentity", "DeleteObjects"}
+"""The second tells of each key that it was refused."""
 
 
 def test_who_may_nothing_gets_nothing_however_it_asks(door: Door) -> None:

@@ -42,6 +42,8 @@ def _guarded(service: Service, operation: str, function: Function) -> Function:
     dialect = dialect_of(service.name, service.protocols[0])
 
     async def asked(call: Call, params: Params) -> Result:
+        if call.session is not None and operation == "DeleteObjects":
+            return await _deleted(call, service, params, dialect, function)
         if call.session is not None:
             await check(call, service, operation, params, dialect)
         return await function(call, params)
@@ -64,6 +66,27 @@ async def check(call: Call, service: Service, operation: str, params: Params, di
         raise Refusal.bad_token(dialect) from None
     if found is not None:
         raise _error(service, dialect, session, *found)
+
+
+async def _deleted(
+    call: Call, service: Service, params: Params, dialect: Dialect, function: Function
+) -> Result:
+    """S3's DeleteObjects: each key is a question of its own, and its refusal one of the answer's errors."""
+    kept: list[Params] = []
+    errors: list[dict[str, str]] = []
+    for one in params["Delete"]["Objects"]:
+        alone = {**params, "Delete": {"Objects": [one]}}
+        try:
+            await check(call, service, "DeleteObjects", alone, dialect)
+            kept.append(one)
+        except Refusal:
+            raise
+        except ApiError as error:
+            errors.append({"Key": one["Key"], "Code": error.code, "Message": error.message})
+    if errors and not kept:
+        return {"Errors": errors}
+    answer = await function(call, {**params, "Delete": {**params["Delete"], "Objects": kept}})
+    return {**answer, "Errors": [*answer.get("Errors", ()), *errors]}
 
 
 async def refusal(
