@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from botocore.auth import SigV4Auth
@@ -240,6 +241,33 @@ def test_a_tasks_credentials_end_with_the_task(door: Door) -> None:
         assert refused(caught) == ("ExpiredToken", EXPIRED, 403)
     with pytest.raises(CellError, match="no task"):
         credentials_of(door, arn)
+
+
+def test_a_tasks_login_at_the_registry_ends_with_the_task(door: Door) -> None:
+    door.client("ecr").create_repository(repositoryName="app")
+    arn = running(door)
+    held = credentials_of(door, arn)
+    [login] = client(door, "ecr", held).get_authorization_token()["authorizationData"]
+    assert login["expiresAt"].timestamp() == int(held.session.expires_at)  # in six hours, not in twelve
+
+    def asked(path: str) -> int:
+        headers = {"authorization": f"Basic {login['authorizationToken']}"}
+        return httpx.get(door.endpoint + path, headers=headers).status_code
+
+    paths = ("/v2/", "/v2/_catalog", "/v2/app/tags/list")
+    assert [asked(path) for path in paths] == [200, 200, 200]
+    ecs = door.client("ecs")
+    ecs.stop_task(task=arn)
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})
+    assert [asked(path) for path in paths] == [403, 403, 403]
+
+
+def test_a_login_lives_no_longer_than_the_session_that_made_it(door: Door) -> None:
+    held = door.client("sts").get_session_token(DurationSeconds=900)["Credentials"]
+    [login] = client(door, "ecr", held).get_authorization_token()["authorizationData"]
+    assert login["expiresAt"].timestamp() <= held["Expiration"].timestamp()
+    [login] = door.client("ecr").get_authorization_token()["authorizationData"]
+    assert 0 <= time.time() + 12 * 3600 - login["expiresAt"].timestamp() < 60
 
 
 def test_a_task_without_a_role_has_none(door: Door) -> None:

@@ -111,6 +111,7 @@ class RegistryApp:
 
     async def _route(self, incoming: Incoming) -> Answer:
         grant = self._login(incoming)
+        await registry_rights.check_alive(self._house, grant)
         if grant.blob and not _opens(grant, incoming):
             raise RegistryError(403, "DENIED", "the token is for another blob")
         if incoming.path in ("/v2", "/v2/"):

@@ -40,13 +40,17 @@ _ACTIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+async def check_alive(house: House, grant: Grant) -> None:
+    """A login made by a task ends with the task. Raise RegistryError 403."""
+    if await rights.ended(house, grant.session):
+        raise RegistryError(403, "DENIED", _EXPIRED)
+
+
 async def check(house: House, grant: Grant, incoming: Incoming, name: str) -> None:
     """Raise RegistryError 403. name -- of the repository; empty where the path has none."""
     session = grant.session
     if session is None:
         return
-    if await rights.ended(house, session):
-        raise RegistryError(403, "DENIED", _EXPIRED)
     kind = _kind(incoming.path.removeprefix("/v2/").removeprefix(name).strip("/"))
     needs = [Need(_ACTIONS[kind][incoming.method], repository_arn(grant.scope, name or "*"))]
     if kind == "uploads" and "mount" in incoming.query:  # of any repository, where none is named

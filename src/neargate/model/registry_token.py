@@ -45,6 +45,11 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Scope(self.account, self.region)
 
 
+def ends(now: float, seconds: int, session: Session | None) -> int:
+    """When a token given now expires: never after the credentials by which it was asked for."""
+    return int(min(now + seconds, session.expires_at if session is not None else now + seconds))
+
+
 def mint(key: bytes, grant: Grant) -> str:
     body = base64.urlsafe_b64encode(msgspec.json.encode(grant)).rstrip(b"=")
     return f"{body.decode()}.{_signature(key, body)}"

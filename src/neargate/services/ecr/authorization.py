@@ -15,7 +15,7 @@ async def get_authorization_token(call: Call, params: Params) -> Result:
     for account in params.get("registryIds") or ():
         if account != call.scope.account:
             raise names.invalid("registryIds", f"must be the id of your own registry, not '{account[:20]}'")
-    expires = int(call.now()) + LOGIN_SECONDS
+    expires = registry_token.ends(call.now(), LOGIN_SECONDS, call.session)
     grant = Grant(
         account=call.scope.account,
         region=call.scope.region,

@@ -141,7 +141,7 @@ async def get_download_url_for_layer(call: Call, params: Params) -> Result:
         region=repository.region,
         principal=call.principal_arn,
         session=call.session if call.session is not None and call.session.role_arn else None,
-        expires_at=int(call.now()) + _DOWNLOAD_SECONDS,
+        expires_at=registry_token.ends(call.now(), _DOWNLOAD_SECONDS, call.session),
         blob=f"{repository.name}@{digest}",
     )
     query = urlencode({"token": registry_token.mint(call.house.signing_key, grant)})
