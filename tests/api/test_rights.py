@@ -150,6 +150,14 @@ def test_one_prefix_and_nothing_else(door: Door, role: Callable[..., Held]) -> N
     assert caught.value.code == 403
 
 
+def test_the_last_use_of_a_role_is_told(door: Door, role: Callable[..., Held]) -> None:
+    held, iam = role(allow("ecs:*")), door.client("iam")
+    assert iam.get_role(RoleName="web")["Role"].get("RoleLastUsed", {}) == {}
+    held.client("ecs").list_clusters()
+    used = iam.get_role(RoleName="web")["Role"]["RoleLastUsed"]
+    assert used["Region"] == "us-east-1" and abs(used["LastUsedDate"].timestamp() - time.time()) < 60
+
+
 def test_rights_change_at_once(door: Door, role: Callable[..., Held]) -> None:
     held, iam = role(allow("ecs:List*")), door.client("iam")
     ecs = held.client("ecs")

@@ -5,9 +5,11 @@ import http.client
 import random
 from urllib.parse import urlsplit
 
+import pytest
 from botocore import auth, loaders, model
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from neargate.gateway.dispatch import build_rooms
 from neargate.wire.models import Catalogue
@@ -30,6 +32,13 @@ def test_who_may_nothing_gets_nothing_however_it_asks(door: Door) -> None:
     place = urlsplit(door.endpoint)
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=30)
     denied: collections.Counter[str] = collections.Counter()
+    with pytest.raises(ClientError):  # by which the role's use is noted
+        door.client(
+            "ecs",
+            aws_access_key_id=held["AccessKeyId"],
+            aws_secret_access_key=held["SecretAccessKey"],
+            aws_session_token=held["SessionToken"],
+        ).list_clusters()
     head = door.daemon.house.store.head()
     for name, room in build_rooms(Catalogue()).items():
         service = model.ServiceModel(loader.load_service_model(name, "service-2"), name)

@@ -17,7 +17,7 @@ from neargate.model.record import Scope
 from neargate.model.rights import refused
 from neargate.model.session import Session
 from neargate.services.call import Call, House, Result
-from neargate.state import rights
+from neargate.state import rights, roles
 from neargate.state.catalog import TASK, TASK_DEFINITION
 from neargate.state.rights import Caller, NoRole
 from neargate.state.store import Tx
@@ -93,8 +93,18 @@ async def refusal(
     house: House, session: Session, scope: Scope, needs: Iterable[Need], caller: Caller
 ) -> tuple[Need, str] | None:
     """The first need that is refused, and why. Raise NoRole."""
-    iam = house.settings.iam
-    return await house.store.read(lambda tx: rights.refusal(tx, iam, session, scope, needs, caller))
+
+    def body(tx: Tx) -> tuple[tuple[Need, str] | None, bool]:
+        held = rights.of_session(tx, house.settings.iam, session, caller)
+        if held is None:
+            return None, False
+        return rights.refused_of(tx, held, scope, needs, caller), held.use_is_news
+
+    found, news = await house.store.read(body)
+    if news:
+        place = session.account, session.role_arn, caller.region, caller.now
+        await house.store.write(lambda tx: roles.note_use(tx, *place))
+    return found
 
 
 async def ended(house: House, session: Session | None) -> bool:

@@ -39,6 +39,8 @@ class Rights:
     policies: tuple[Policy, ...]
     """Of its role, the role's boundary and the session itself."""
     context: Mapping[str, Value]
+    use_is_news: bool = False
+    """That the role is used is to be remembered."""
 
     def refusal(self, need: Need, of_resource: Sequence[Policy] = ()) -> str | None:
         """Why not, without who and what; None if it may. of_resource -- the resource's own policy."""

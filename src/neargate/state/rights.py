@@ -94,7 +94,8 @@ def of_session(tx: Tx, iam: str, session: Session, caller: Caller) -> Rights | N
     if role is None and not within:
         return None
     own = roles.policies_of(tx, role) if role is not None else _ALL
-    return Rights(session.principal_arn, (*own, *within), _context(session, role, caller))
+    news = role is not None and roles.use_is_news(role, caller.region, caller.now)
+    return Rights(session.principal_arn, (*own, *within), _context(session, role, caller), news)
 
 
 def _session_policies(tx: Tx, session: Session) -> list[Policy]:
@@ -126,8 +127,12 @@ def refusal(
 ) -> tuple[Need, str] | None:
     """The first need that is refused, and why. Raise NoRole."""
     held = of_session(tx, iam, session, caller)
-    if held is None:
-        return None
+    return refused_of(tx, held, scope, needs, caller) if held is not None else None
+
+
+def refused_of(
+    tx: Tx, held: Rights, scope: Scope, needs: Iterable[Need], caller: Caller
+) -> tuple[Need, str] | None:
     for need in needs:
         need = settled(tx, scope, need, caller.now)
         why = held.refusal(need, resource_policies(tx, scope.account, need))

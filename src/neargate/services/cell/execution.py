@@ -28,8 +28,8 @@ _KEPT = 4096
 class Execution:
     def __init__(self, house: House) -> None:
         self._house = house
-        self._sessions: dict[str, Session | None] = {}
-        """By sandbox. Which role a task has never changes, only what it may do."""
+        self._sessions: dict[str, tuple[Session, str] | None] = {}
+        """By sandbox, with its region. Which role a task has never changes, only what it may do."""
 
     async def check(self, sandbox: str, scope: Scope, *needs: Need) -> None:
         """Raise ApiError AccessDeniedException (S3: AccessDenied), CellError where the role cannot be had.
@@ -37,24 +37,25 @@ class Execution:
         scope -- of what is asked for.
         """
         iam, now = self._house.settings.iam, self._house.clock.now()
-        held = await self._session(sandbox) if sandbox and iam != "off" else None
-        if held is None:
+        found = await self._session(sandbox) if sandbox and iam != "off" else None
+        if found is None:
             return
+        held, home = found
         caller = Caller(now, scope.region)
 
         def body(tx: Tx) -> tuple[Need, str] | None:
-            if not rights.trusts_service(tx, iam, held.account, scope.region, held.role_arn, TASKS):
+            if not rights.trusts_service(tx, iam, held.account, home, held.role_arn, TASKS):
                 raise NoRole(held.role_arn)
             return rights.refusal(tx, iam, held, scope, needs, caller)
 
         try:
-            found = await self._house.store.read(body)
+            refusal = await self._house.store.read(body)
         except NoRole:
             raise CellError(UNABLE_TO_ASSUME.format(held.role_arn)) from None
-        if found is not None:
-            raise self._refused(held, *found)
+        if refusal is not None:
+            raise self._refused(held, *refusal)
 
-    async def _session(self, sandbox: str) -> Session | None:
+    async def _session(self, sandbox: str) -> tuple[Session, str] | None:
         if sandbox not in self._sessions:
             if len(self._sessions) >= _KEPT:
                 self._sessions.clear()
@@ -70,7 +71,7 @@ class Execution:
         return ApiError("AccessDeniedException", f"{told} status code: 400, request id: {id}")
 
 
-def _session_of(tx: Tx, sandbox: str) -> Session | None:
+def _session_of(tx: Tx, sandbox: str) -> tuple[Session, str] | None:
     task = next(iter(tx.find(TASK, "id", sandbox)), None)
     definition = tx.get(TASK_DEFINITION, task.definition_arn) if task is not None else None
     if task is None or definition is None:
@@ -78,7 +79,8 @@ def _session_of(tx: Tx, sandbox: str) -> Session | None:
     role = endpoints.execution_role_arn(task, definition)
     if session.parse_role(role) is None:
         return None
-    return Session(access_key_id="", account=task.account, expires_at=0.0, role_arn=role, name=task.id)
+    held = Session(access_key_id="", account=task.account, expires_at=0.0, role_arn=role, name=task.id)
+    return held, task.region
 
 
 def for_secret(scope: Scope, source: SecretSource) -> Need:
