@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,10 @@ def sandbox(answer: Callable[[dict[str, Any]], bytes]) -> Iterator[tuple[Sentry,
                 with connection:
                     asked.append(json.loads(connection.recv(65536)))
                     data = answer(asked[-1])
-                    for at in range(0, len(data), 7):
-                        connection.sendall(data[at : at + 7])
+                    step = 7 if len(data) < 4096 else 1 << 16
+                    with suppress(OSError):  # nobody reads on
+                        for at in range(0, len(data), step):
+                            connection.sendall(data[at : at + step])
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -116,9 +118,22 @@ def test_a_refusal_is_told_from_a_sandbox_that_is_gone() -> None:
     assert failed.value.errno == errno.ECONNREFUSED
 
 
+def test_an_answer_without_end_is_not_waited_for() -> None:
+    with (
+        sandbox(lambda _request: b"[" + b" " * (3 << 20)) as (sentry, _),
+        pytest.raises(SentryError) as failed,
+    ):
+        sentry.usage("c")
+    assert failed.value.errno == errno.ECONNRESET
+
+
 @pytest.mark.parametrize(
-    ("data", "status"), [(said(7 << 8), 7 << 8), (b"", None), (b'{"success":false}', None)]
-)
+    ("data", "status"),
+    [
+        (said(7 << 8), 7 << 8), (b"", None), (b'{"success":false}', None), (b"[]", None), (b"7", None),
+        (b'{"success":true}', None), (said([1]), None), (said("9"), None), (said(1 << 80), 0),
+    ],
+)  # fmt: skip
 def test_the_end_of_a_container_or_of_its_sandbox(data: bytes, status: int | None) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
