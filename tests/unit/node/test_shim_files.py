@@ -3,6 +3,8 @@ root.
 """
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,21 @@ def test_make_directories_stays_inside(tmp_path: Path) -> None:
 def test_causes(tmp_path: Path, line: str, cause: str) -> None:
     (tmp_path / "log").write_text(line)
     assert runtime_error(str(tmp_path / "log"), "x") == cause
+
+
+def test_a_neighbour_that_renames_all_the_time_is_in_nobodys_way(tmp_path: Path) -> None:
+    """The kernel gives up a walk up the tree when anything is renamed anywhere meanwhile."""
+    (tmp_path / "root/a/b/c").mkdir(parents=True)
+    (tmp_path / "root/link").symlink_to("../" * 200 + "a/b/../b/c")
+    (tmp_path / "x").mkdir()
+    script = "import os, sys\nos.chdir(sys.argv[1])\nprint(1, flush=True)\n"
+    script += "while True: os.rename('x', 'y'); os.rename('y', 'x')"
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline()
+        root = os.open(tmp_path / "root", os.O_PATH)
+        try:
+            for _ in range(5000):
+                os.close(kernel.open_in_root(root, "/link", os.O_PATH | os.O_DIRECTORY))
+        finally:
+            os.close(root)
+            other.kill()

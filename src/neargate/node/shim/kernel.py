@@ -4,6 +4,7 @@ Called by the zygote and the shims. Each raises OSError with the path in questio
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Mapping
 
@@ -18,6 +19,9 @@ _PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
 _OPENAT2, _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 437, 428, 429, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1000, 1, 4
 _MOUNT_ATTR_IDMAP = 0x100000
+_TRIES = 10_000
+"""Of walks up a tree (`..`), which the kernel gives up if anybody renames or mounts anything meanwhile: tasks
+that did nothing else would keep their neighbours from starting."""
 _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
 _LO_READ_ONLY, _LO_AUTOCLEAR = 1, 4
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
@@ -116,6 +120,10 @@ def open_in_root(root_fd: int, path: str, flags: int) -> int:
     """Open `path` as a process chrooted into root_fd would: no symlink leads out of it."""
     how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     name = ctypes.c_char_p(path.encode(errors="surrogateescape"))
+    for _ in range(_TRIES - 1):
+        found = _libc.syscall(_OPENAT2, root_fd, name, ctypes.byref(how), ctypes.sizeof(how))
+        if found >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            return _check(found, path)
     return _check(_libc.syscall(_OPENAT2, root_fd, name, ctypes.byref(how), ctypes.sizeof(how)), path)
 
 
