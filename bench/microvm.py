@@ -126,7 +126,7 @@ async def _plain_boots(rig: Rig, work: Path) -> list[float]:
     for _ in range(3):
         command = [sys.executable, "-c", _PLAIN, *arguments]
         done = await asyncio.to_thread(
-            subprocess.run, command, env=environment, capture_output=True, text=True, check=True
+            subprocess.run, command, env=environment, stdout=subprocess.PIPE, text=True, check=True
         )
         found.append(float(done.stdout) * 1000)
     return found

@@ -173,7 +173,8 @@ class Guest(Shim):
     def _mount_scratch(self) -> None:
         flags = kernel.MS_NOSUID | kernel.MS_NODEV
         kernel.mount(self._disks.device(SCRATCH), DIRECTORY, "ext4", flags, _SCRATCH_OPTIONS)
-        os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
+        if not os.path.lexists(f"{DIRECTORY}/rt"):  # the disk may be a copy of a template's
+            os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
 
     def _make(self) -> None:
         setup = self.setup
