@@ -5,7 +5,9 @@ import fcntl
 import mmap
 import os
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import neargate
+from neargate.node.shares import backing
 from neargate.node.shim import kernel
 from tests.support.reachable import reachable
 
@@ -210,6 +213,18 @@ def test_a_kernel_that_checks_by_itself_is_told_what_the_user_may(tree: Path, mo
         assert (tree / path.name).stat().st_mode & 0o777 == (0o700 if path.name == "dir" else 0o600)
 
 
+def test_times(tree: Path, mount: Mounter) -> None:
+    (tree / "anybodys").touch()
+    (tree / "anybodys").chmod(0o666)
+    place = mount(tree).place
+    assert _run(0, "os.utime(sys.argv[1])", place / "anybodys") == ""  # who may write it may touch it, ...
+    assert _run(0, "os.utime(sys.argv[1], (1, 1))", place / "anybodys") == "EPERM\n"  # ... and no more
+    (place / "old").touch()
+    os.utime(place / "old", ns=(-1_500_000_000, -2_500_000_000))  # before 1970
+    for path in (place / "old", tree / "old"):
+        assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (-1_500_000_000, -2_500_000_000)
+
+
 # -- contents ----------------------------------------------------------------------------------------------
 
 
@@ -386,6 +401,44 @@ def test_a_processes_locks_are_its_own(tree: Path, mount: Mounter) -> None:
     os.close(one)
 
 
+def test_an_open_files_own_locks_end_with_it(tree: Path, mount: Mounter) -> None:
+    place = mount(tree).place
+    (place / "f").touch()
+    lock = struct.pack("hhxxxxqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    for _ in range(2):
+        with (place / "f").open("r+b") as file:
+            fcntl.fcntl(file, 37, lock)  # F_OFD_SETLK
+            assert _run(0, _TRY.format("lockf"), tree / "f") == "EAGAIN\n"
+        deadline = time.monotonic() + 5  # a kernel tells of it when it comes to that
+        while (said := _run(0, _TRY.format("lockf"), tree / "f")) != "got\n":
+            assert said == "EAGAIN\n" and time.monotonic() < deadline
+
+
+def test_a_lock_is_got_while_others_ask_without_end(tree: Path, mount: Mounter) -> None:
+    place = mount(tree).place
+    (place / "f").touch()
+    waited = threading.Event()
+    with (tree / "f").open("r+b") as holder, (place / "f").open("r+b") as file:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+
+        def wait() -> None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waited.set()
+
+        script = "import os, sys\nwhile True:\n    os.stat(sys.argv[1])"
+        busy = subprocess.Popen([sys.executable, "-I", "-S", "-c", script, str(place / "f")])
+        thread = threading.Thread(target=wait)
+        thread.start()
+        try:
+            assert not waited.wait(0.5)
+            fcntl.flock(holder, fcntl.LOCK_UN)
+            assert waited.wait(5)
+        finally:
+            busy.kill()
+            busy.wait()
+            thread.join()
+
+
 # -- its processes -----------------------------------------------------------------------------------------
 
 
@@ -402,6 +455,21 @@ def test_the_server_sees_nothing_but_the_volume(tree: Path, mount: Mounter) -> N
             assert Path(f"/proc/{pid}/ns/{kind}").readlink() != Path(f"/proc/self/ns/{kind}").readlink()
     pids = Path(f"/proc/{mounted.server}/status").read_text().split("NSpid:")[1].split("\n")[0].split()
     assert pids[-1] == "1"
+
+
+def test_the_process_beside_the_server_keeps_nothing_that_it_is_sent(tree: Path) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    end, file = os.open("/dev/fuse", os.O_RDWR), os.open(tree, os.O_PATH)
+    before = _names(Path("/proc/self/fd"))
+    for volume, number in ((0, 0), (0, 7), (5, 0), (0, -1)):
+        socket.send_fds(there, [struct.pack("=ii", volume, number)], [file])
+        with suppress(OSError, IndexError):  # it ends over what no server asks
+            backing.answer(here, [(end, (UID, GID))])
+    assert _names(Path("/proc/self/fd")) == before
+    for fd in (end, file):
+        os.close(fd)
+    here.close()
+    there.close()
 
 
 @pytest.mark.parametrize("whom", ["server", "broker"])

@@ -44,18 +44,25 @@ def answer(port: socket.socket, volumes: Sequence[tuple[int, tree.User]]) -> boo
     data, fds, _flags, _address = socket.recv_fds(port, _ASK.size, 1)
     if not data:
         return False
-    volume, number = _ASK.unpack(data)
-    end, user = volumes[volume]
-    if number != _OPEN:
-        fcntl.ioctl(end, fuse.BACKING_CLOSE, _ANSWER.pack(number))
-        return True
+    try:
+        volume, number = _ASK.unpack(data)
+        end, user = volumes[volume]
+        if number != _OPEN:
+            fcntl.ioctl(end, fuse.BACKING_CLOSE, _ANSWER.pack(number))
+        else:
+            port.send(_ANSWER.pack(_named(end, user, fds[0])))
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return True
+
+
+def _named(end: int, user: tree.User, fd: int) -> int:
+    """The kernel's number of the file, or less than 0: an error's."""
     tree.become(*user)
     try:
-        found = fcntl.ioctl(end, fuse.BACKING_OPEN, bytearray(fuse.BACKING.pack(fds[0], 0, 0)))
-        port.send(_ANSWER.pack(found))
+        return int(fcntl.ioctl(end, fuse.BACKING_OPEN, bytearray(fuse.BACKING.pack(fd, 0, 0))))
     except OSError as error:
-        port.send(_ANSWER.pack(-(error.errno or errno.EIO)))
+        return -(error.errno or errno.EIO)
     finally:
         tree.become(0, 0)
-        os.close(fds[0])
-    return True

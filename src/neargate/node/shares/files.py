@@ -21,6 +21,7 @@ from neargate.node.shares.locks import Locks
 _OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_TRUNC | os.O_SYNC | os.O_DSYNC | os.O_DIRECTORY
 _MADE_ANYWHERE = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
 _MODE = 0o7777
+_BOTH_NOW = fuse.SET_ATIME | fuse.SET_MTIME | fuse.ATIME_NOW | fuse.MTIME_NOW
 _MAPPED = 1 << 16
 """Numbers of users that a sandbox has of its own: see shim/birth.mapped_namespaces."""
 _NEW_ONES = 1 << 12
@@ -213,6 +214,8 @@ class Volume:
             os.close(fd)
 
     def _set_times(self, node: int, valid: int, given: list[int]) -> None:
+        if not ~valid & _BOTH_NOW:
+            return os.utime(self.tree.path(node))  # whoever may write it may do that, its owner or not
         now, found = time.time_ns(), os.fstat(self.tree.fd(node))
         access, change = found.st_atime_ns, found.st_mtime_ns
         if valid & fuse.SET_ATIME:
@@ -368,6 +371,7 @@ class Volume:
     def _close(self, node: int, handle: int) -> None:
         fd = self._handles.pop(handle, -1)
         self._listings.pop(handle, None)
+        self.locks.closed(handle)
         if fd >= 0:
             os.close(fd)
         number, handles = self._backed.get(node, (0, set()))

@@ -10,7 +10,8 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 
 from neargate.node.shares import fuse
 
@@ -19,6 +20,8 @@ _FLOCK = struct.Struct("=hhxxxxqqixxxx")
 """struct flock on 64-bit Linux: type, whence, start, length, pid."""
 _END = (1 << 63) - 1
 _WAITING = 256
+_PAUSE = 0.02
+"""Seconds between two looks at what is waited for."""
 
 
 class Locks:
@@ -27,11 +30,15 @@ class Locks:
         self._handle = handle
         self._owned: dict[tuple[int, int], int] = {}
         """(file, owner) -> what has the owner's locks."""
+        self._through: dict[int, dict[tuple[int, int], None]] = {}
+        """Open file -> those of `_owned` that were made of it."""
+        self._made_of: dict[tuple[int, int], int] = {}
         self._waiting: dict[int, tuple[int, bytes]] = {}
+        self._again = 0.0
 
-    @property
-    def waiting(self) -> bool:
-        return bool(self._waiting)
+    def patience(self) -> float | None:
+        """Seconds until `retry` looks again; None: nobody waits."""
+        return max(0.0, self._again - time.monotonic()) if self._waiting else None
 
     def ask(self, opcode: int, number: int, node: int, payload: bytes) -> bytes:
         """The answer; empty if the lock is another's and the asker waits for it. Raise OSError."""
@@ -45,19 +52,21 @@ class Locks:
             if flags & fuse.LOCK_IS_FLOCK:
                 fcntl.flock(fd, _FLOCK_KINDS[kind] | fcntl.LOCK_NB)
             elif kind != fcntl.F_UNLCK:
-                fcntl.fcntl(self._of(key, fd, kind), _OFD_SET, wanted)
+                fcntl.fcntl(self._of(key, handle, fd, kind), _OFD_SET, wanted)
             elif key in self._owned:
                 fcntl.fcntl(self._owned[key], _OFD_SET, wanted)
         except (BlockingIOError, PermissionError) as error:
             if opcode == fuse.SETLKW and error.errno in (errno.EAGAIN, errno.EACCES):
                 if len(self._waiting) >= _WAITING:
                     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from None
+                if not self._waiting:
+                    self._again = time.monotonic() + _PAUSE
                 self._waiting[number] = node, payload
                 return b""
             raise
         return fuse.answer(number)
 
-    def _of(self, key: tuple[int, int], fd: int, kind: int) -> int:
+    def _of(self, key: tuple[int, int], handle: int, fd: int, kind: int) -> int:
         """The owner's, made of a file that it has open in a way that allows such a lock. Raise OSError."""
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == _FORBIDS.get(kind):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -67,11 +76,16 @@ class Locks:
                 self._owned[key] = os.open(path, os.O_RDWR | flags)
             except OSError:  # it is a running program, say
                 self._owned[key] = os.open(path, os.O_RDONLY | flags)
+            self._made_of[key] = handle
+            self._through.setdefault(handle, {})[key] = None
         return self._owned[key]
 
     def retry(self) -> list[bytes]:
-        """Answers for those whose wait is over."""
-        answers = []
+        """Answers for those whose wait is over. For after each request, too: others may never pause."""
+        answers: list[bytes] = []
+        if self.patience() != 0:
+            return answers
+        self._again = time.monotonic() + _PAUSE
         for number in list(self._waiting):
             node, payload = self._waiting.pop(number)
             try:
@@ -87,9 +101,29 @@ class Locks:
 
     def release(self, node: int, owner: int) -> None:
         """A process has closed the file, however often it has it open: its locks are gone."""
-        fd = self._owned.pop((node, owner), -1)
-        if fd >= 0:
-            os.close(fd)
+        self._drop((node, owner))
+
+    def closed(self, handle: int) -> None:
+        """Nobody has the open file any more. What was locked as the open file's own (F_OFD_SETLK) goes with
+        it: no kernel unlocks that, and `release` is not told of such owners."""
+        for key in list(self._through.get(handle, ())):
+            self._drop(key)
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        fd = self._owned.pop(key, -1)
+        if fd < 0:
+            return
+        os.close(fd)
+        handle = self._made_of.pop(key)
+        made = self._through[handle]
+        del made[key]
+        if not made:
+            del self._through[handle]
+
+
+def patience(all_locks: Iterable[Locks]) -> float | None:
+    """Of a server of several volumes."""
+    return min((p for locks in all_locks if (p := locks.patience()) is not None), default=None)
 
 
 _FLOCK_KINDS = {fcntl.F_RDLCK: fcntl.LOCK_SH, fcntl.F_WRLCK: fcntl.LOCK_EX, fcntl.F_UNLCK: fcntl.LOCK_UN}

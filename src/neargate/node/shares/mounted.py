@@ -22,13 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from neargate.node import cgroup
-from neargate.node.shares import backing, confine, fuse
+from neargate.node.shares import backing, confine, fuse, locks
 from neargate.node.shares.files import Terms, Volume
 from neargate.node.shares.tree import User
 from neargate.node.shim import kernel
 
 _BUFFER = fuse.MAX_WRITE + 8192
-_LOCK_SECONDS = 0.02
 _END_SECONDS = 2.0
 _MOST = 100
 """Servers of one sandbox: what kills each of them would go on to."""
@@ -177,17 +176,16 @@ def serve(ends: Sequence[int], volumes: Sequence[Volume], port: socket.socket) -
         poll.register(fd, select.POLLIN)
     buffer = bytearray(_BUFFER)
     while True:
-        waiting = any(volume.locks.waiting for volume in volumes)
-        ready = poll.poll(_LOCK_SECONDS * 1000 if waiting else None)
+        patience = locks.patience(volume.locks for volume in volumes)
+        ready = poll.poll(None if patience is None else patience * 1000)
         if any(fd not in by_end for fd, _events in ready):
             return
         for fd, _events in ready:
             if not _answer_one(fd, by_end[fd], buffer):
                 poll.unregister(fd)
-        if not ready:
-            for end, volume in by_end.items():
-                for answer in volume.locks.retry():
-                    _write(end, answer)
+        for end, volume in by_end.items():
+            for answer in volume.locks.retry():
+                _write(end, answer)
 
 
 def _answer_one(end: int, volume: Volume, buffer: bytearray) -> bool:

@@ -12,13 +12,12 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 
-from neargate.node.shares import confine, fuse
+from neargate.node.shares import confine, fuse, locks
 from neargate.node.shares.files import Request, Volume
 from neargate.node.shares.tree import User
 
 _READ = 1 << 18
 _LONGEST = fuse.MAX_WRITE + 8192
-_LOCK_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,11 +44,12 @@ def serve(port: socket.socket, volumes: Sequence[Volume]) -> None:
     """Until the other end is closed, or does not keep to the protocol. Raise OSError, ValueError."""
     buffer = b""
     while True:
-        patience = _LOCK_SECONDS if any(volume.locks.waiting for volume in volumes) else None
-        if not select.select([port], [], [], patience)[0]:
-            for number, volume in enumerate(volumes):
-                for answer in volume.locks.retry():
-                    port.sendall(bytes([number]) + answer)
+        patience = locks.patience(volume.locks for volume in volumes)
+        asked = select.select([port], [], [], patience)[0]
+        for number, volume in enumerate(volumes):
+            for answer in volume.locks.retry():
+                port.sendall(bytes([number]) + answer)
+        if not asked:
             continue
         data = port.recv(_READ)
         if not data:
