@@ -38,6 +38,7 @@ _VARIANTS = {
     "with less": {"capabilities_drop": ("CHOWN", "NET_RAW")},
     "with init": {"init": True},
     "elsewhere": {"working_directory": "/new/place"},
+    "relative": {"command": ("./sh", "-c", _ALL), "working_directory": "/bin"},
     "volume": {"mounts": (Mount(volume="v", target="/mnt"),)},
 }  # fmt: skip
 

@@ -52,6 +52,7 @@ _PIVOT_ROOT, _KEYCTL, _CAPSET, _SECCOMP, _CLOSE_RANGE = 155, 250, 126, 317, 436 
 _KEYCTL_JOIN_SESSION, _CAP_VERSION, _SECCOMP_FILTER, _CLOSE_RANGE_CLOEXEC = 1, 0x20080522, 1, 4
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP = 8, 24
 _UNLIMITED = (1 << 64) - 1
+_MOST_LINKS = 40  # as the kernel
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -166,7 +167,7 @@ def become(config: dict[str, Any], rehearsed: dict[str, Any], top: str) -> None:
     for limit in process["rlimits"]:
         soft, hard = (-1 if limit[name] == _UNLIMITED else limit[name] for name in ("soft", "hard"))
         resource.setrlimit(getattr(resource, limit["type"]), (soft, hard))
-    program = _find(process["args"][0], process["env"])
+    program = _find(process["args"][0], process["env"], process["cwd"])
     for number in range(1, signal.NSIG):
         if signal.getsignal(number) not in (None, signal.SIG_DFL):
             signal.signal(number, signal.SIG_DFL)
@@ -214,11 +215,14 @@ def _mount(root: str, root_fd: int, mount: dict[str, Any]) -> None:
         kernel.mount("none", place, None, _MS_REMOUNT | kernel.MS_BIND | more)
 
 
-def _place(root: str, root_fd: int, path: str, *, directory: bool) -> str:
-    """A name for a place inside the root, made if it is missing; no link of the image's leads out of it."""
+def _place(root: str, root_fd: int, path: str, *, directory: bool, links: int = 0) -> str:
+    """A name for a place inside the root, made if it is missing; no link of the image's leads out of it.
+    links -- how many that lead nowhere were followed."""
     try:
         fd = kernel.open_in_root(root_fd, path, os.O_PATH)
     except FileNotFoundError:
+        if (led := _led(root_fd, path)) and links < _MOST_LINKS:
+            return _place(root, root_fd, led, directory=directory, links=links + 1)
         above, _, name = path.rstrip("/").rpartition("/")
         kernel.make_directories(root, path if directory else above)
         if not directory:
@@ -227,6 +231,28 @@ def _place(root: str, root_fd: int, path: str, *, directory: bool) -> str:
             os.close(parent)
         fd = kernel.open_in_root(root_fd, path, os.O_PATH)
     return f"/proc/self/fd/{fd}"  # closed when the program starts
+
+
+def _led(root_fd: int, path: str) -> str | None:
+    """Where the first link on the path that leads nowhere says that it leads; None without one."""
+    parts, above = [part for part in path.split("/") if part], "/"
+    for number, name in enumerate(parts):
+        parent = kernel.open_in_root(root_fd, above, os.O_PATH | os.O_DIRECTORY)
+        try:
+            link = os.readlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            return None  # nothing is there: it can be made
+        except OSError:
+            link = ""  # no link
+        finally:
+            os.close(parent)
+        here = f"{above}/{name}"
+        try:
+            os.close(kernel.open_in_root(root_fd, here, os.O_PATH))
+        except FileNotFoundError:
+            return os.path.join(above, link, *parts[number + 1 :]) if link else None
+        above = here
+    return None
 
 
 def _options(options: list[str]) -> tuple[int, str]:
@@ -242,15 +268,21 @@ def _options(options: list[str]) -> tuple[int, str]:
     return flags, ",".join(data)
 
 
-def _find(name: str, environment: list[str]) -> str:
+def _find(name: str, environment: list[str], cwd: str) -> str:
     """The program's path, by the container's own PATH. Raise CannotBecome."""
     if "/" in name:
+        name = os.path.join(cwd, name)
         return name if os.path.isfile(name) and os.access(name, os.X_OK) else _not_opened(name)
     given = next((entry[5:] for entry in environment if entry.startswith("PATH=")), "")
+    closed = ""
     for directory in given.split(":"):
-        path = f"{directory or '.'}/{name}"
+        path = os.path.join(cwd, directory, name)
         if os.path.isfile(path):
-            return path if os.access(path, os.X_OK) else _not_opened(path)
+            if os.access(path, os.X_OK):
+                return path
+            closed = path
+    if closed:
+        return _not_opened(closed)
     raise CannotBecome(f"executable file `{name}` not found in $PATH: {os.strerror(2)}")
 
 

@@ -33,6 +33,7 @@ class First:
         self._state, self._like, self._status = f"{state}/{ID}", config, status
         self.config: dict[str, Any] = {}
         """What it becomes."""
+        self._introduced = False
         for path in (self.bundle, self._state):
             files.remove_tree(path)
             os.mkdir(path, 0o700)
@@ -49,8 +50,8 @@ class First:
             os.close(fd)
         group.add(self.pid, GROUP)
         self._send({})
-        if cause := os.read(self.news, _READ).removeprefix(b"+").decode():
-            raise OSError(cause)
+        if (said := os.read(self.news, _READ)) != b"+":
+            raise OSError(said.decode(errors="replace") or "the first container ended too early")
         files.write(f"{self.bundle}/pid", str(self.pid))
 
     def suits(self, request: dict[str, Any]) -> bool:
@@ -70,7 +71,7 @@ class First:
     def outcome(self) -> str | None:
         """Empty: the program runs. Else why it does not; None: that is not known yet."""
         try:
-            cause = os.read(self.news, _READ).decode()
+            cause = os.read(self.news, _READ).decode(errors="replace")
         except BlockingIOError:
             return None
         if cause:
@@ -80,12 +81,18 @@ class First:
 
     def let_go(self) -> None:
         """Its ends here are needed no more."""
+        if self._tell < 0:
+            return
         for fd in (self._tell, self.news):
             os.close(fd)
+        self._tell = self.news = -1
         unstage(self.bundle)
 
     def introduce(self) -> None:
-        """Have the runtime know the container, from what it wrote of another. Raise OSError."""
+        """Have the runtime know the container, from what it wrote of another: once, for it may be reading
+        that by then. Raise OSError."""
+        if self._introduced:
+            return
         status = json.loads(self._status)
         config = self.config
         for place in (self.bundle, self._state):
@@ -99,6 +106,7 @@ class First:
         with open(f"{self._state}/seccomp.bpf", "wb") as file:
             file.write(filter_)
         files.write(f"{self._state}/status", json.dumps(status), 0o600)
+        self._introduced = True
 
     def discard(self) -> None:
         """It will be no container."""
@@ -140,11 +148,11 @@ def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: s
         os.write(say, b"+")
         become.become(_hear(told), config, top)
     except become.CannotBecome as error:
-        os.write(say, str(error).encode())
+        os.write(say, str(error).encode(errors="replace"))
     except OSError as error:
-        os.write(say, f"{error.filename or 'system call'}: {error.strerror}".encode())
+        os.write(say, f"{error.filename or 'system call'}: {error.strerror}".encode(errors="replace"))
     except BaseException as error:
-        os.write(say, f"{type(error).__name__}: {error}".encode())
+        os.write(say, f"{type(error).__name__}: {error}".encode(errors="replace"))
     os._exit(1)
 
 
