@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from neargate.model.sandbox import LogSink, Tmpfs
+from neargate.node.drivers.process import bases
+from neargate.node.shim.birth import FIRST_BASE
 from tests.contracts.drivers.rig import MIB, Rig, ended, eventually, lines, only, shell
 from tests.contracts.drivers.traces import processes
 
@@ -199,6 +201,23 @@ async def test_root_inside_is_nobody_outside(rig: Rig) -> None:
     assert base >= 1 << 30
     for name, uid in (("c", base), ("d", base + 1000)):
         assert Path(f"/proc/{sandbox.states[name].pid}").stat().st_uid == uid
+
+
+@only("process", why="it is about user namespaces")
+async def test_no_two_sandboxes_have_the_same_users(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though their ids lead to the same ones: made at once, and by a later daemon."""
+    monkeypatch.setattr(bases, "first", lambda _sandbox: FIRST_BASE)
+
+    async def base_of() -> int:
+        sandbox = await rig.run(shell("c", "exec sleep 60"))
+        return Path(f"/proc/{sandbox.states['c'].pid}").stat().st_uid
+
+    found = await asyncio.gather(*(base_of() for _ in range(3)))
+    await rig.reopen()
+    found.append(await base_of())
+    assert len(set(found)) == 4
+    # a driver's own probe may still be leaving
+    assert set(found) <= {FIRST_BASE + 65536 * n for n in range(6)}
 
 
 async def test_ids_beyond_the_range_work(rig: Rig) -> None:

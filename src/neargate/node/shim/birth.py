@@ -34,6 +34,7 @@ def become_a_shim(setup: dict[str, Any]) -> None:
     os.close(errors)
     started = files.read("/proc/self/stat").rpartition(")")[2].split()[19]
     record = {"pid": os.getpid(), "started": started, "directory": setup["directory"]}
+    record["uid_base"] = setup["uid_base"]
     files.replace(setup["record"], json.dumps(record))
 
 

@@ -1,7 +1,6 @@
-"""The OCI runtimes of the process tier here, and the ids of a sandbox's users. Called by driver.py."""
+"""The OCI runtimes of the process tier here. Called by driver.py."""
 
 from neargate.node.drivers.base import DriverUnavailable
-from neargate.node.shim.birth import FIRST_BASE
 from neargate.node.shimmed.machine import where
 
 _EXTRA = {"crun": ["--cgroup-manager=cgroupfs"], "runc": []}
@@ -22,8 +21,3 @@ def candidates(runtime: str | None, user_namespaces: bool | None) -> list[tuple[
 
 def command(runtime: str) -> list[str]:
     return [where(runtime) or runtime, *_EXTRA[runtime]]
-
-
-def uid_base(sandbox: str) -> int:
-    """First of the 65536 ids that a sandbox's users are outside: spread by its id."""
-    return FIRST_BASE + 65536 * (int(sandbox[:8], 16) % 16384)
