@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from neargate.state.catalog import TASK
 from tests.support.door import Door
 from tests.support.keeper import Keeper, until
 
@@ -126,3 +127,35 @@ def test_an_update_in_the_middle_of_another_takes_its_place(keeper: Keeper) -> N
     assert {t["taskDefinitionArn"] for t in keeper.running()} == {last}
     briefs = keeper.ecs.list_service_deployments(service="web")["serviceDeployments"]
     assert sorted(b["status"] for b in briefs) == ["STOPPED", "STOPPED", "SUCCESSFUL", "SUCCESSFUL"]
+
+
+def all_healthy(keeper: Keeper) -> bool:
+    async def look() -> bool:
+        return await keeper.door.daemon.house.store.read(
+            lambda tx: all(t.healthy_at is not None for t in tx.all(TASK) if t.last_status == "RUNNING")
+        )
+
+    return keeper.door.call(look())
+
+
+def test_a_configuration_that_leaves_no_room_is_complained_of_once_until_it_is_changed(
+    keeper: Keeper,
+) -> None:
+    narrow = {"minimumHealthyPercent": 50, "maximumPercent": 150}  # of one task: at least 1, at most 1
+    keeper.create(keeper.define("one"), 1, deploymentConfiguration=narrow)
+    keeper.steady()
+    before = keeper.tasks()
+    until(lambda: all_healthy(keeper))  # until then it counts for no floor, and may be stopped
+    second = keeper.define("two")
+    keeper.update(taskDefinition=second)
+    said = (
+        "(service web) was unable to stop or start tasks during a deployment because of the service"
+        " deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
+    )
+    until(lambda: said in keeper.messages())
+    assert [t["taskArn"] for t in keeper.tasks()] == [t["taskArn"] for t in before]
+    assert keeper.see()["deployments"][0]["rolloutState"] == "IN_PROGRESS"
+    keeper.update(deploymentConfiguration={"minimumHealthyPercent": 50, "maximumPercent": 200})
+    keeper.steady()
+    assert [t["taskDefinitionArn"] for t in keeper.running()] == [second]
+    assert keeper.messages().count(said) == 1

@@ -70,6 +70,8 @@ class Service(Record, frozen=True, kw_only=True, omit_defaults=True):
     """When a caller last asked for a change."""
     steady_at: float | None = None
     """When it last was said to be steady; None since something changed."""
+    blocked_at: float | None = None
+    """When it last was said that the deployment configuration leaves no room; None if it does."""
     inactive_at: float | None = None
     """When it became INACTIVE; forgotten some time after."""
 

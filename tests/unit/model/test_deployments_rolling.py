@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neargate.model.deployments import spread
 from neargate.model.deployments.copies import Copy, Limits, configured, limits
-from neargate.model.deployments.rolling import Decision, Wanted, plan
+from neargate.model.deployments.rolling import Decision, Wanted, blocked, plan
 
 ZONES = ("a", "b", "c")
 
@@ -255,6 +255,32 @@ def test_without_room_unhealthy_tasks_go_one_at_a_time() -> None:
     left = [c for c in sick if c not in decision.unhealthy]
     assert len(plan(wanted, left).starts) == 1
     assert plan(wanted, [*left, Copy("n", "new")]) == Decision()
+
+
+@pytest.mark.parametrize(
+    ("desired", "minimum", "maximum", "expected"),
+    [
+        (1, 50, 150, True),
+        (1, 100, 199, True),
+        (2, 75, 125, True),
+        (3, 100, 125, True),
+        (1, 100, 200, False),
+        (1, 0, 100, False),
+        (4, 75, 100, False),
+        (4, 100, 125, False),
+        (0, 50, 150, False),
+    ],
+)
+def test_limits_that_meet_after_rounding_block_an_update(
+    desired: int, minimum: int, maximum: int, expected: bool
+) -> None:
+    old = [Copy(f"o{n}", "old", running=True, healthy=True, served=True) for n in range(desired)]
+    wanted = Wanted(desired, limits(desired, minimum, maximum), "new", frozenset(("new", "old")))
+    decision = plan(wanted, old)
+    assert blocked(wanted, old) == expected
+    assert bool(decision.starts or decision.stops) == (not expected and desired > 0)
+    rest = [replace(c, deployment="new") for c in old]
+    assert not blocked(wanted, rest), "at rest nothing is in the way of anything"
 
 
 def test_scaled_in_the_unprotected_in_the_fullest_zone_pending_first_then_the_newest() -> None:

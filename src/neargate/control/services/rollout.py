@@ -44,7 +44,23 @@ def keep(draft: Draft, seen: Sequence[Seen]) -> bool:
         zones=templates.zones_of(draft, primary.id),
         rebalance=_rebalances(draft),
     )
-    return carry_out(draft, wanted, seen)
+    busy = carry_out(draft, wanted, seen)
+    _complain(draft, not busy and rolling.blocked(wanted, [s.copy for s in seen]))
+    return busy
+
+
+def _complain(draft: Draft, blocked: bool) -> None:
+    """Say that the deployment configuration leaves no room, and again every six hours."""
+    since = draft.service.blocked_at
+    if not blocked:
+        if since is not None:
+            draft.service = replace(draft.service, blocked_at=None)
+        return
+    if since is None or since + events.REPEATED_AFTER <= draft.now:
+        since = draft.now
+        draft.service = replace(draft.service, blocked_at=since)
+        draft.say(events.blocked(draft.name))
+    draft.wake(since + events.REPEATED_AFTER)
 
 
 def _rebalances(draft: Draft) -> bool:

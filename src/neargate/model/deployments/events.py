@@ -12,6 +12,10 @@ IMPAIRED = "is unable to consistently start tasks successfully."
 _PLACEMENT = "was unable to place a task. Reason: "
 _UNREGISTERED = "failed to register targets in "
 _NO_GROUP = "TargetGroupNotFound: One or more target groups not found"
+_BLOCKED = (
+    "was unable to stop or start tasks during a deployment because of the service deployment configuration."
+    " Update the minimumHealthyPercent or maximumPercent value and try again."
+)
 _MORE = " For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
 
 
@@ -78,6 +82,11 @@ def impaired(service: str) -> str:
 
 def unplaced(service: str, reason: str) -> str:
     return f"(service {service}) {_PLACEMENT}{reason.rstrip('.')}.{_MORE}"
+
+
+def blocked(service: str) -> str:
+    """The percents of the deployment configuration leave no room."""
+    return f"(service {service}) {_BLOCKED}"
 
 
 def complaint(message: str) -> bool:

@@ -64,6 +64,13 @@ def plan(wanted: Wanted, copies: Sequence[Copy]) -> Decision:
     )
 
 
+def blocked(wanted: Wanted, copies: Sequence[Copy]) -> bool:
+    """Whether the limits themselves are in a deployment's way: rounded, they leave no task to stop, and none
+    to start."""
+    full = len(copies) >= wanted.limits.ceiling and wanted.limits.floor >= wanted.limits.ceiling
+    return full and not wanted.failed and any(c.deployment != wanted.primary for c in copies)
+
+
 def _good(copies: Iterable[Copy]) -> int:
     return sum(1 for c in copies if not c.bad)
 
