@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _COUNTS = ("memory_bytes", "memory_peak_bytes", "pids", "read_bytes", "write_bytes", "reads", "writes")
 _ANSWER_SECONDS = 10.0
 """Who answers may be a guest, so hostile: what it is asked at a task's end must end without it, too."""
+_ATTACH_SECONDS = 30.0
+"""An emulated machine that has much to do takes its time."""
 _NETWORK = tuple(field.name for field in dataclasses.fields(Network))
 
 
@@ -130,7 +132,11 @@ class LinkedSandbox(abc.ABC):
 
     async def attach(self, container: str, argv: tuple[str, ...], columns: int, rows: int) -> LinkedTerminal:
         terminal = LinkedTerminal(self.link, self._terminals)
-        await terminal.start(container, argv, columns, rows)
+        try:
+            async with asyncio.timeout(_ATTACH_SECONDS):
+                await terminal.start(container, argv, columns, rows)
+        except TimeoutError:
+            raise DriverError(f"no answer within {_ATTACH_SECONDS:g} s") from None
         return terminal
 
     async def post(

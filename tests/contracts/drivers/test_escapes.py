@@ -108,6 +108,7 @@ async def test_a_task_that_misbehaves_leaves_its_neighbour_in_peace(rig: Rig, ha
 async def test_who_never_answers_keeps_nobody_waiting(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest's agent is the task's to stop; a shim that hangs is the same to the daemon."""
     monkeypatch.setattr(linked, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(linked, "_ATTACH_SECONDS", 2.0)
     sandbox = await rig.run(shell("c", "exec sleep 600"))
     owner = sandbox.states["c"].pid if rig.tier == "microvm" else shim_of(rig, sandbox.id)
     assert owner
@@ -117,6 +118,8 @@ async def test_who_never_answers_keeps_nobody_waiting(rig: Rig, monkeypatch: pyt
             await asyncio.wait_for(sandbox.signal("c", signal.SIGTERM), 20)
         result = await asyncio.wait_for(sandbox.exec("c", ("true",), 1), 20)
         assert result.timed_out and result.exit_code == -1
+        with pytest.raises(DriverError, match="no answer within 2 s"):
+            await asyncio.wait_for(sandbox.attach("c", ("sh",), 80, 24), 20)
         if rig.tier == "microvm":
             await asyncio.wait_for(sandbox.destroy(), 20)
     finally:

@@ -1,5 +1,6 @@
 """The microvm tier without a machine: its protocol, what is believed of a guest, files and command lines."""
 
+import base64
 import errno
 import itertools
 import json
@@ -23,8 +24,11 @@ from neargate.node.drivers.microvm.templates import size_of, uid_of
 from neargate.node.drivers.microvm.vmm import logs, machine, scratch, template, told
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.supervisor import Supervisor
+from neargate.node.drivers.microvm.vmm.terminals import Terminals
 from neargate.node.drivers.microvm.vmm.vm import Vm
 from neargate.node.guest import frames
+from neargate.node.shim.peers import Peer
+from neargate.node.shim.terminals import WINDOW
 
 MIB = 1 << 20
 
@@ -136,6 +140,49 @@ class _Machine:
 
     def kill(self) -> None:
         """It is none."""
+
+
+class _Listener:
+    """A peer that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.heard.append(message)
+
+
+def _output(size: int, terminal: str = "t") -> dict[str, Any]:
+    return {"event": "output", "terminal": terminal, "data": base64.b64encode(b"x" * size).decode()}
+
+
+@pytest.mark.parametrize("size", [1, 1000, 32 * 1024])
+def test_terminal_output_beyond_its_window_breaks_the_protocol(size: int) -> None:
+    """Each byte that is shown makes room for one, at that terminal."""
+    listener, relay = _Listener(), Terminals(lambda _message: None)
+    for terminal in ("t", "u"):
+        relay.attached(cast(Peer, listener), terminal)
+    for _ in range(3 * WINDOW // size):
+        relay.told(_output(size))
+        relay.shown("t", size)
+    honest = (WINDOW - 1) // size + 1  # it reads while there is room for a byte
+    for _ in range(honest):
+        relay.told(_output(size))
+    relay.told(_output(size, "u"))
+    with pytest.raises(frames.FrameError):
+        for _ in range(2 * WINDOW // size):
+            relay.told(_output(size))
+    kept = sum(len(base64.b64decode(m["data"])) for m in listener.heard if m["terminal"] == "t")
+    assert kept - 3 * WINDOW // size * size <= 2 * WINDOW
+
+
+@pytest.mark.parametrize("data", ["", "?", 5, []])
+def test_terminal_output_of_nothing_breaks_the_protocol(data: object) -> None:
+    listener, relay = _Listener(), Terminals(lambda _message: None)
+    relay.attached(cast(Peer, listener), "t")
+    with pytest.raises(frames.FrameError):
+        relay.told(_output(1) | {"data": data})
+    assert listener.heard == []
 
 
 def test_answers_are_checked() -> None:

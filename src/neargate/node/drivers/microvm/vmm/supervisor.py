@@ -291,6 +291,8 @@ class Supervisor(Shim):
                 self._relay.attached(peer, request["terminal"])
                 self._ask(peer, request)
             case "resize" | "shown" | "hangup":  # nobody waits for an answer
+                if request["op"] == "shown":
+                    self._relay.shown(request["terminal"], request["bytes"])
                 self._say(request)
             case "destroy":
                 self._destroy()
