@@ -142,6 +142,27 @@ def test_a_schedule_starts_a_task(scheduler: Any, door: Door) -> None:
     assert task["startedBy"] == "chronos-schedule/s" and task["tags"] == [{"key": "k", "value": "v"}]
 
 
+def test_a_scheduled_task_that_demands_a_tier_which_nobody_offers(
+    scheduler: Any, sqs: Any, door: Door
+) -> None:
+    """A dead letter, and no task in another."""
+    url, dead = queue(sqs, "dead")
+    parameters = task_parts(door)
+    ecs = door.client("ecs")
+    ecs.tag_resource(
+        resourceArn=parameters["TaskDefinitionArn"], tags=[{"key": "neargate.isolation", "value": "microvm"}]
+    )
+    target = {
+        "EcsParameters": parameters,
+        "DeadLetterConfig": {"Arn": dead},
+        "RetryPolicy": {"MaximumRetryAttempts": 0},
+    }
+    create(scheduler, "arn:aws:ecs:us-east-1:000000000000:cluster/c", AT_ONCE, Target=target)
+    (message,) = received(sqs, url)
+    assert "microvm" in message["MessageAttributes"]["ERROR_MESSAGE"]["StringValue"]
+    assert ecs.list_tasks(cluster="c")["taskArns"] == []
+
+
 def test_a_rule_with_a_schedule_shows_it_and_waits(sqs: Any, door: Door) -> None:
     events = door.client("events")
     _, arn = queue(sqs)
