@@ -204,7 +204,7 @@ class Guest(Shim):
             return
         if request["op"] in ("exec", "attach"):
             container = self.containers.get(request["container"])
-            if isinstance(container, GuestContainer) and container.first:
+            if isinstance(container, GuestContainer) and container.first and container.state["running"]:
                 container.first.introduce()
         super()._answer(peer, request)
 
@@ -254,14 +254,14 @@ class Guest(Shim):
         first, self._first = self._first, None
         first.go()
         self.watch(first.news, lambda _fd: self._settle(first))
-        return first.pid
+        return -first.pid  # under its own number its end would be taken for the runtime's
 
     def _settle(self, first: First) -> None:
         """Does it run, or not?"""
-        if first.pid not in self.waiting or (cause := first.outcome()) is None:
+        if -first.pid not in self.waiting or (cause := first.outcome()) is None:
             return
         self.unwatch(first.news)
-        self.waiting.pop(first.pid)(1 << 8 if cause else 0)
+        self.waiting.pop(-first.pid)(1 << 8 if cause else 0)
 
     def _reap(self, fd: int) -> None:
         for container in list(self.containers.values()):
