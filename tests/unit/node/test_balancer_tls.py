@@ -155,6 +155,9 @@ class Raw:
             with connection:
                 data = connection.recv(4096)
                 connection.sendall(b"got " + data)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):  # closed over what it has not read, it would reset
+                    pass
 
 
 def ask(rig: Rig, port: int, data: bytes, secure: bool = False) -> bytes:
