@@ -1,5 +1,6 @@
 """TLS at and behind listeners, HTTP/2, gRPC, and what a network load balancer does: with a real Envoy."""
 
+import contextlib
 import datetime
 import socket
 import ssl
@@ -156,8 +157,9 @@ class Raw:
                 data = connection.recv(4096)
                 connection.sendall(b"got " + data)
                 connection.shutdown(socket.SHUT_WR)
-                while connection.recv(4096):  # closed over what it has not read, it would reset
-                    pass
+                with contextlib.suppress(ConnectionResetError):
+                    while connection.recv(4096):  # closed over what it has not read, it would reset
+                        pass
 
 
 def ask(rig: Rig, port: int, data: bytes, secure: bool = False) -> bytes:
