@@ -356,10 +356,17 @@ async def test_a_volume_begins_as_what_the_image_has_there(rig: Rig) -> None:
     assert lines(sandbox, "d") == "kept\nnew\n"
 
 
-async def test_a_file_system_that_cannot_map_owners(rig: Rig, tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a test mounts for this whole machine. Not in the rig's directory: a daemon of another test that
+    starts meanwhile takes along what is mounted, and that is no trace of this one's."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+async def test_a_file_system_that_cannot_map_owners(rig: Rig, elsewhere: Path) -> None:
     """One of the network, say (here an overlay): numbers are the tasks' own all the same."""
-    root = tmp_path / "mounted"
-    parts = [tmp_path / name for name in ("lower", "upper", "work")]
+    root = elsewhere / "mounted"
+    parts = [elsewhere / name for name in ("lower", "upper", "work")]
     for path in (root, *parts):
         path.mkdir()
     options = "lowerdir={},upperdir={},workdir={}".format(*parts)
@@ -378,9 +385,9 @@ async def test_a_file_system_that_cannot_map_owners(rig: Rig, tmp_path: Path) ->
         kernel.umount(str(root))
 
 
-async def test_a_file_system_may_be_on_another_mount(rig: Rig, tmp_path: Path) -> None:
+async def test_a_file_system_may_be_on_another_mount(rig: Rig, elsewhere: Path) -> None:
     """efs_root is any mounted file system: here one of its own, whose mounts below are not shown."""
-    root = tmp_path / "mounted"
+    root = elsewhere / "mounted"
     root.mkdir()
     kernel.mount("tmpfs", str(root), "tmpfs", 0)
     try:
