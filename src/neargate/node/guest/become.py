@@ -48,8 +48,8 @@ _NAMES = (
 )  # fmt: skip
 """Of capabilities, by number."""
 _CAPABILITIES = {f"CAP_{name}": number for number, name in enumerate(_NAMES)}
-_PIVOT_ROOT, _KEYCTL, _CAPSET, _SECCOMP, _CLOSE_RANGE = 155, 250, 126, 317, 436  # x86_64, as the machine is
-_KEYCTL_JOIN_SESSION, _CAP_VERSION, _SECCOMP_FILTER, _CLOSE_RANGE_CLOEXEC = 1, 0x20080522, 1, 4
+_KEYCTL, _SECCOMP, _CLOSE_RANGE = 250, 317, 436  # x86_64, as the machine is
+_KEYCTL_JOIN_SESSION, _SECCOMP_FILTER, _CLOSE_RANGE_CLOEXEC = 1, 1, 4
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP = 8, 24
 _UNLIMITED = (1 << 64) - 1
 _MOST_LINKS = 40  # as the kernel
@@ -197,7 +197,7 @@ def _take_root(config: dict[str, Any], top: str) -> None:
     readonly = kernel.MS_RDONLY if config["root"]["readonly"] else 0
     kernel.mount("none", root, None, _MS_REMOUNT | kernel.MS_BIND | readonly)
     os.fchdir(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-    _call(_PIVOT_ROOT, "pivot_root", ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
+    kernel.pivot_root(".")
     kernel.umount(".")
     os.chdir("/")
 
@@ -310,10 +310,7 @@ def _take_user(process: dict[str, Any], seccomp: str) -> None:
     os.setgroups(user["additionalGids"])
     os.setresgid(user["gid"], user["gid"], user["gid"])
     os.setresuid(user["uid"], user["uid"], user["uid"])
-    effective, permitted = (_mask_of(capabilities[name]) for name in ("effective", "permitted"))
-    low, high = ((effective & 0xFFFFFFFF, permitted & 0xFFFFFFFF), (effective >> 32, permitted >> 32))
-    data = struct.pack("=6I", *low, 0, *high, 0)
-    _call(_CAPSET, "capset", struct.pack("=Ii", _CAP_VERSION, 0), data)
+    kernel.keep_capabilities(*(_mask_of(capabilities[name]) for name in ("effective", "permitted")))
     os.chdir(process["cwd"])
 
 

@@ -21,7 +21,6 @@ from neargate.node.shim.container import output_pipes
 
 ID, GROUP = "first", ".first"
 """By which the runtime knows the container, and its group's name: no container of ECS's has a dot."""
-_CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWCGROUP = 0x04000000, 0x08000000, 0x02000000
 _READ = 1 << 15
 
 
@@ -41,7 +40,7 @@ class First:
         told, self._tell = os.pipe2(os.O_CLOEXEC)
         self.news, say = os.pipe2(os.O_CLOEXEC)
         """Says that it has been staged; then its end says that the program runs, or why it does not."""
-        self.pid = _fork_first()
+        self.pid = kernel.fork_first()
         if not self.pid:
             for fd in (self._tell, self.news, *self.streams):
                 os.close(fd)  # its own end of what it reads must go with the agent's
@@ -86,7 +85,9 @@ class First:
         for fd in (self._tell, self.news):
             os.close(fd)
         self._tell = self.news = -1
-        unstage(self.bundle)
+        for top in become.TOPS:
+            with contextlib.suppress(OSError):
+                kernel.umount(f"{self.bundle}/root{top}")
 
     def introduce(self) -> None:
         """Have the runtime know the container, from what it wrote of another: once, for it may be reading
@@ -99,9 +100,7 @@ class First:
             files.write(f"{place}/config.json", json.dumps(config), 0o600)
         started = files.read(f"/proc/{self.pid}/stat").rpartition(")")[2].split()[19]
         status |= {"pid": self.pid, "process-start-time": int(started), "bundle": self.bundle}
-        status |= {"rootfs": config["root"]["path"]}
-        group = config["linux"]["cgroupsPath"]
-        status = {k: group if k == "cgroup-path" else v for k, v in status.items()}
+        status |= {"rootfs": config["root"]["path"], "cgroup-path": config["linux"]["cgroupsPath"]}
         filter_ = base64.b64decode(config["annotations"]["run.oci.seccomp_bpf_data"])
         with open(f"{self._state}/seccomp.bpf", "wb") as file:
             file.write(filter_)
@@ -117,25 +116,6 @@ class First:
         self.let_go()
 
 
-def unstage(bundle: str) -> None:
-    for top in become.TOPS:
-        with contextlib.suppress(OSError):
-            kernel.umount(f"{bundle}/root{top}")
-
-
-def _fork_first() -> int:
-    """A child that is the first process of a namespace; as os.fork. Raise OSError."""
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        kernel.unshare(kernel.CLONE_NEWPID)
-        pid = os.fork()
-        if pid:
-            kernel.setns(home, kernel.CLONE_NEWPID)  # later children are at home again
-        return pid
-    finally:
-        os.close(home)
-
-
 def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: str) -> NoReturn:
     """The waiting process's life, from the fork on."""
     try:
@@ -143,7 +123,7 @@ def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: s
         for target, fd in enumerate((stdin, *writes)):
             os.dup2(fd, target)
         _hear(told)  # it is in its group
-        kernel.unshare(_CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWCGROUP)
+        kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP)
         become.stage(config, top)
         os.write(say, b"+")
         become.become(_hear(told), config, top)

@@ -6,7 +6,6 @@ import ctypes
 import os
 import resource
 import signal
-import struct
 
 from neargate.node.shim import kernel
 
@@ -15,9 +14,7 @@ FILE_POWERS = 0b11011111
 _FILES = 1 << 17
 """That a guest may have open: this machine's table of open files is everybody's."""
 _PR_SET_NO_NEW_PRIVS = 38
-_CLONE_NEWIPC, _CLONE_NEWUTS = 0x08000000, 0x04000000
-_CAPABILITY_VERSION = 0x20080522
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None)
 
 
 def forget_signals() -> None:
@@ -39,7 +36,8 @@ def confine(kept: list[int], powers: int) -> None:
     os.closerange(at + 1, 1 << 16)
     kernel.set_name("neargate-files")
     os.umask(0)
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS)
+    kinds = kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kinds)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     closed = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("files", "/tmp", "tmpfs", closed, "mode=755,size=4k")
@@ -47,8 +45,7 @@ def confine(kept: list[int], powers: int) -> None:
         os.mkdir(f"/tmp/{name}")
     kernel.mount("proc", "/tmp/proc", "proc", closed, "subset=pid,hidepid=invisible")
     os.chdir("/tmp")
-    if _libc.pivot_root(b".", b"old"):
-        raise OSError(ctypes.get_errno(), "pivot_root")
+    kernel.pivot_root("old")
     kernel.umount("/old")
     os.chdir("/")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -57,7 +54,4 @@ def confine(kept: list[int], powers: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.setgroups([])
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    sets = struct.pack("=6I", powers, powers, 0, 0, 0, 0)
-    if _libc.capset(header, sets):
-        raise OSError(ctypes.get_errno(), "capset")
+    kernel.keep_capabilities(powers, powers)

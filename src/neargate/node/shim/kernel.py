@@ -6,6 +6,7 @@ Called by the zygote and the shims. Each raises OSError with the path in questio
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Mapping
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
@@ -13,6 +14,8 @@ MS_BIND, MS_REC = 4096, 16384
 MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
+CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x02000000, 0x04000000, 0x08000000
+_CAPABILITY_VERSION = 0x20080522
 RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS = 0x10, 0x02
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
 # the same numbers on every architecture
@@ -74,6 +77,31 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(fd, kind), "setns")
 
 
+def fork_first() -> int:
+    """As os.fork; the child is the first process of a new PID namespace."""
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        unshare(CLONE_NEWPID)
+        pid = os.fork()
+        if pid:
+            setns(home, CLONE_NEWPID)  # later children, and threads, are at home again
+        return pid
+    finally:
+        os.close(home)
+
+
+def pivot_root(old: str) -> None:
+    """The directory that this process is in becomes the root; the old one is at `old` in there."""
+    _check(_libc.pivot_root(b".", old.encode()), "pivot_root")
+
+
+def keep_capabilities(effective: int, permitted: int) -> None:
+    """Of those that this process has, by bits; none that programs would inherit."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    halves = (half >> shift & 0xFFFFFFFF for shift in (0, 32) for half in (effective, permitted, 0))
+    _check(_libc.capset(header, struct.pack("=6I", *halves)), "capset")
+
+
 def mount_mapped(source: str | int, target: str, user_namespace: int) -> None:
     """Bind `source` (a path or a descriptor) to `target` with its owners shifted by the map of a user
     namespace; -1: as they are.
@@ -120,11 +148,11 @@ def open_in_root(root_fd: int, path: str, flags: int) -> int:
     """Open `path` as a process chrooted into root_fd would: no symlink leads out of it."""
     how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     name = ctypes.c_char_p(path.encode(errors="surrogateescape"))
-    for _ in range(_TRIES - 1):
+    for _ in range(_TRIES):
         found = _libc.syscall(_OPENAT2, root_fd, name, ctypes.byref(how), ctypes.sizeof(how))
         if found >= 0 or ctypes.get_errno() != errno.EAGAIN:
-            return _check(found, path)
-    return _check(_libc.syscall(_OPENAT2, root_fd, name, ctypes.byref(how), ctypes.sizeof(how)), path)
+            break
+    return _check(found, path)
 
 
 def make_directories(root: str, path: str, owner: int = 0) -> None:

@@ -18,7 +18,6 @@ from neargate.node.shim import kernel
 
 INIT = "/usr/bin/tini-static"
 _TELL, _FIRST_TREE = 9, 10
-_IPC_AND_HOST_NAME = 0x08000000 | 0x04000000
 _PR_SET_PDEATHSIG = 1
 _PORT_BUFFER = 1 << 20
 _CONNECT_SECONDS = 1.0
@@ -45,7 +44,8 @@ def become(argv: list[str], base: str, place: str, uid: int, ends: Ends) -> None
     os.set_inheritable(_TELL, False)
     try:
         jail.default_signals()
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | _IPC_AND_HOST_NAME)
+        kinds = kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kinds)
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
         kernel.mount("jail", base, "tmpfs", kernel.MS_NOSUID, "mode=755,size=64m")  # the jailer's devices
         os.makedirs(place)

@@ -13,9 +13,7 @@ from collections.abc import Callable
 
 from neargate.node.shim import kernel
 
-_CLONE_NEWIPC, _CLONE_NEWUTS, _CLONE_NEWCGROUP = 0x08000000, 0x04000000, 0x02000000
 _KVM = (10, 232)
-_PIVOT_ROOT = 155  # x86_64, as QEMU's machine is
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_THP_DISABLE = 1, 38, 41
 _ENVIRONMENT = {"LC_ALL": "C", "GLIBC_TUNABLES": "glibc.malloc.top_pad=2097152:glibc.malloc.arena_max=1"}
 """An emulator that translates allocates all the time: growing by pages, it spent a tenth of a start on calls
@@ -31,12 +29,8 @@ def start(argv: list[str], root: str, uid: int, inherited: dict[int, int], outpu
 
 def fork_apart(become: Callable[[], None]) -> int:
     """Have `become` called, never to return, in the first process of a new PID namespace. Raise OSError."""
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    kernel.unshare(kernel.CLONE_NEWPID)
-    pid = os.fork()
+    pid = kernel.fork_first()
     if pid:
-        kernel.setns(home, kernel.CLONE_NEWPID)  # later children, and threads, are at home again
-        os.close(home)
         return pid
     try:
         become()
@@ -48,12 +42,11 @@ def fork_apart(become: Callable[[], None]) -> int:
 def _become(argv: list[str], root: str, uid: int, inherited: dict[int, int], output: int, kvm: bool) -> None:
     descriptors(inherited, output)
     default_signals()
-    kinds = _CLONE_NEWIPC | _CLONE_NEWUTS | _CLONE_NEWCGROUP
+    kinds = kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kinds)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     os.chdir(root)
-    if _libc.syscall(_PIVOT_ROOT, b".", b"old"):
-        raise OSError(ctypes.get_errno(), "pivot_root")
+    kernel.pivot_root("old")
     closed = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("proc", "/proc", "proc", closed, "subset=pid,hidepid=invisible")
     if kvm:
