@@ -218,10 +218,12 @@ class Guest(Shim):
         self._hold_to_devices(request["config"]["linux"]["resources"])
         first = self._first
         container = self._with_first(request)
-        super()._start(request, done)
-        if first and container and self._first:  # it did not come to that
-            self._first = None
-            first.discard()
+        try:
+            super()._start(request, done)
+        finally:
+            if first and container and self._first:  # it did not come to that
+                self._first = None
+                first.discard()
 
     def _hold_to_devices(self, resources: dict[str, Any]) -> None:
         """Once for all containers; what differs is left to the runtime. Raise OSError."""

@@ -60,7 +60,7 @@ def _table(root: str, path: str) -> list[list[str]]:
         os.close(root_fd)
     try:
         data = b""
-        while len(data) < _LIMIT and (more := os.read(fd, _READ)):
+        while len(data) < _LIMIT and (more := os.read(fd, min(_READ, _LIMIT - len(data)))):
             data += more
     except OSError:
         return []
