@@ -93,10 +93,8 @@ class Group:
     def limit(self, memory: int, pids: int, cpu: int) -> None:
         """memory -- bytes, swap included. cpu -- units of 1/1024, as relative weight (see `quota`)."""
         if self.v2:
-            _write(f"{MOUNT}/{self.path}/memory.max", str(memory))
-            _try_write(f"{MOUNT}/{self.path}/memory.swap.max", "0")
-            _write(f"{MOUNT}/{self.path}/pids.max", str(pids))
-            _write(f"{MOUNT}/{self.path}/cpu.weight", str(cpu_weight(cpu)))
+            limits = {"limit": memory, "swap": memory}
+            self.hold({"memory": limits, "pids": {"limit": pids}, "cpu": {"shares": cpu}})
         else:
             _write(f"{MOUNT}/memory/{self.path}/memory.limit_in_bytes", str(memory))
             _try_write(f"{MOUNT}/memory/{self.path}/memory.memsw.limit_in_bytes", str(memory))

@@ -290,9 +290,10 @@ class Supervisor(Shim):
             case "attach":
                 self._relay.attached(peer, request["terminal"])
                 self._ask(peer, request)
-            case "resize" | "shown" | "hangup":  # nobody waits for an answer
-                if request["op"] == "shown":
-                    self._relay.shown(request["terminal"], request["bytes"])
+            case "shown":  # nobody waits for an answer to these
+                self._relay.shown(request["terminal"], request["bytes"])
+                self._say(request)
+            case "resize" | "hangup":
                 self._say(request)
             case "destroy":
                 self._destroy()
