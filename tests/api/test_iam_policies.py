@@ -9,8 +9,16 @@ from neargate.model.aws_policies import aws_policies
 from neargate.model.policy import Decision, Request, decide
 from neargate.model.policy_document import parse_kept
 from neargate.services.iam.versions import MOST_VERSIONS
-from neargate.state import roles
-from tests.api.test_iam_roles import ACCOUNT, ADMINISTRATOR, EXECUTION, READ, iam, read, refused, role
+from tests.api.test_iam_roles import (
+    ACCOUNT,
+    ADMINISTRATOR,
+    EXECUTION,
+    READ,
+    iam,
+    policies_of,
+    refused,
+    role,
+)
 from tests.support.door import Door
 
 __all__ = ["iam"]
@@ -32,7 +40,7 @@ def test_inline_policies(door: Door, iam: Any) -> None:
     assert iam.get_role_policy(RoleName="web", PolicyName="read")["PolicyDocument"] == json.loads(READ)
     pages = iam.get_paginator("list_role_policies").paginate(RoleName="web", PaginationConfig={"PageSize": 1})
     assert [page["PolicyNames"] for page in pages] == [["deny"], ["read"]]
-    held = read(door, lambda tx: roles.role_policies(tx, ACCOUNT, arn))
+    held = policies_of(door, arn)
     assert sorted(each.id for each in held) == ["deny", "read"]
     assert decide(held, Request("s3:GetObject", "*", {})) is Decision.EXPLICIT_DENY
     assert decide(held, Request("s3:GetBucketAcl", "*", {})) is Decision.ALLOWED
@@ -90,7 +98,7 @@ def test_versions(door: Door, iam: Any) -> None:
     iam.attach_role_policy(RoleName="web", PolicyArn=arn)
 
     def decided() -> Decision:
-        held = read(door, lambda tx: roles.role_policies(tx, ACCOUNT, owner))
+        held = policies_of(door, owner)
         return decide(held, Request("ecs:RunTask", "*", {}))
 
     second = iam.create_policy_version(PolicyArn=arn, PolicyDocument=said("ecs:*"))["PolicyVersion"]

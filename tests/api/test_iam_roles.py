@@ -51,6 +51,16 @@ def read(door: Door, body: Callable[[Tx], Any]) -> Any:
     return door.call(door.daemon.house.store.read(body))
 
 
+def policies_of(door: Door, arn: str) -> Any:
+    """What is in force for a role; None if there is none."""
+
+    def body(tx: Tx) -> Any:
+        found = roles.find_role(tx, ACCOUNT, arn)
+        return None if found is None else roles.policies_of(tx, found)
+
+    return read(door, body)
+
+
 def test_a_role_is_made_and_read(iam: Any) -> None:
     made = role(iam, Path="/apps/", Description="of the web", Tags=[{"Key": "team", "Value": "blue"}])
     assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/apps/web"
@@ -207,14 +217,14 @@ def test_a_boundary_bounds(door: Door, iam: Any) -> None:
     get, run = Request("s3:GetObject", "*", {}), Request("logs:CreateLogStream", "*", {})
 
     def decided() -> list[Decision]:
-        held = read(door, lambda tx: roles.role_policies(tx, ACCOUNT, made["Arn"]))
+        held = policies_of(door, made["Arn"])
         return [decide(held, get), decide(held, run)]
 
     assert decided() == [Decision.ALLOWED, Decision.IMPLICIT_DENY]
     iam.put_role_permissions_boundary(RoleName="web", PermissionsBoundary=EXECUTION)
     iam.attach_role_policy(RoleName="web", PolicyArn=ADMINISTRATOR)
     assert decided() == [Decision.IMPLICIT_DENY, Decision.ALLOWED]
-    held = read(door, lambda tx: roles.role_policies(tx, ACCOUNT, made["Arn"]))
+    held = policies_of(door, made["Arn"])
     assert {policy.purpose for policy in held} == {Purpose.GRANT, Purpose.BOUNDARY}
     iam.delete_role_permissions_boundary(RoleName="web")
     assert "PermissionsBoundary" not in iam.get_role(RoleName="web")["Role"]
@@ -224,13 +234,10 @@ def test_a_boundary_bounds(door: Door, iam: Any) -> None:
 def test_what_the_store_says_of_roles(door: Door, iam: Any) -> None:
     made = role(iam, Path="/apps/")
 
-    def policies_of(arn: str) -> Any:
-        return read(door, lambda tx: roles.role_policies(tx, ACCOUNT, arn))
-
-    assert policies_of(made["Arn"]) == ()
-    assert policies_of(f"arn:aws:iam::{ACCOUNT}:role/web") is None
-    assert policies_of("arn:aws:iam::111111111111:role/apps/web") is None
-    assert policies_of("no arn") is None
+    assert policies_of(door, made["Arn"]) == ()
+    assert policies_of(door, f"arn:aws:iam::{ACCOUNT}:role/web") is None
+    assert policies_of(door, "arn:aws:iam::111111111111:role/apps/web") is None
+    assert policies_of(door, "no arn") is None
     trust = read(door, lambda tx: roles.trust_policy(tx, ACCOUNT, made["Arn"]))
     service = {"aws:PrincipalServiceName": "ecs-tasks.amazonaws.com"}
     assert decide([trust], Request("sts:AssumeRole", made["Arn"], service)) is Decision.ALLOWED

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from neargate.model.sandbox import ContainerSpec, Facts, SandboxSpec
+from neargate.model.session import Session
 from neargate.model.task import Task, TaskDefinition
 
 ADDRESS = "169.254.170.2"
@@ -27,6 +28,11 @@ def role_arn(task: Task, definition: TaskDefinition) -> str:
 def execution_role_arn(task: Task, definition: TaskDefinition) -> str:
     """The role by which ECS gets what the task needs to start; RunTask's wins. Empty if it has none."""
     return str(task.overrides.get("executionRoleArn") or definition.body.get("executionRoleArn") or "")
+
+
+def in_name_of(task: Task, role: str) -> Session:
+    """Who acts with a role in the task's name, inside of the daemon: without keys of its own."""
+    return Session(access_key_id="", account=task.account, expires_at=0.0, role_arn=role, name=task.id)
 
 
 def credentials_id(key: bytes, task_id: str) -> str:

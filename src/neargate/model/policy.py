@@ -72,6 +72,10 @@ class Policy:
     id: str = ""
     """By which name answers tell of it: an ARN, or an inline policy's name."""
 
+    def granting(self) -> "Policy":
+        """As if it gave what it allows, whatever its purpose."""
+        return Policy(self.statements, self.version)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -68,7 +68,7 @@ class Rights:
         """The kind of policy that would have to allow it; the role's own first."""
         for purpose in Purpose:
             found = self._of(purpose)
-            granting = [Policy(policy.statements, policy.version) for policy in found]
+            granting = [policy.granting() for policy in found]
             if (found or purpose is Purpose.GRANT) and decide(granting, request) is not Decision.ALLOWED:
                 return _KINDS[purpose]
         return _KINDS[Purpose.GRANT]

@@ -50,16 +50,10 @@ def find_policy(tx: Tx, account: str, arn: str) -> ManagedPolicy | None:
     return policy if policy is not None and policy.arn == arn else None
 
 
-def role_policies(tx: Tx, account: str, role_arn: str) -> tuple[Policy, ...] | None:
-    """What `decide` is to be asked with: inline and attached policies, and the boundary where there is one.
-
-    None: no such role was created through the API. A role without policies has none: nothing is allowed.
-    """
-    role = find_role(tx, account, role_arn)
-    return None if role is None else policies_of(tx, role)
-
-
 def policies_of(tx: Tx, role: Role) -> tuple[Policy, ...]:
+    """What `decide` is to be asked with: inline and attached policies, and the boundary where there is one.
+    A role without policies has none: nothing is allowed.
+    """
     found = [_parsed(document, id=name) for name, document in role.inline.items()]
     found += [managed(tx, role.account, arn, Purpose.GRANT) for arn in role.attached]
     if role.boundary:

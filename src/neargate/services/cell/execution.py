@@ -79,8 +79,7 @@ def _session_of(tx: Tx, sandbox: str) -> tuple[Session, str] | None:
     role = endpoints.execution_role_arn(task, definition)
     if session.parse_role(role) is None:
         return None
-    held = Session(access_key_id="", account=task.account, expires_at=0.0, role_arn=role, name=task.id)
-    return held, task.region
+    return endpoints.in_name_of(task, role), task.region
 
 
 def for_secret(scope: Scope, source: SecretSource) -> Need:

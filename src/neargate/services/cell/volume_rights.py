@@ -12,7 +12,6 @@ from neargate.model.actions import Need, Value
 from neargate.model.efs import FileSystem
 from neargate.model.rights import EVERYTHING, Rights
 from neargate.model.sandbox import VOLUME_FAILED
-from neargate.model.session import Session
 from neargate.model.task import Task, TaskDefinition
 from neargate.state import rights
 from neargate.state.rights import Caller
@@ -58,8 +57,7 @@ def may_write(
 
 def _rights(tx: Tx, iam: str, task: Task, definition: TaskDefinition, now: float) -> Rights | None:
     """Of the task's role; the view has seen that there is one, and that it trusts tasks."""
-    role = endpoints.role_arn(task, definition)
-    held = Session(access_key_id="", account=task.account, expires_at=0.0, role_arn=role, name=task.id)
+    held = endpoints.in_name_of(task, endpoints.role_arn(task, definition))
     return rights.of_session(tx, iam, held, Caller(now, task.region))
 
 

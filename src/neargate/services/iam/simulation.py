@@ -164,7 +164,6 @@ def _result(policies: Sequence[Policy], request: Request) -> dict[str, Any]:
     }
     bounds = [policy for policy in policies if policy.purpose is Purpose.BOUNDARY]
     if bounds:
-        as_grants = [Policy(policy.statements, policy.version) for policy in bounds]
-        within = decide(as_grants, request) is Decision.ALLOWED
+        within = decide([policy.granting() for policy in bounds], request) is Decision.ALLOWED
         result["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": within}
     return result

@@ -1,12 +1,18 @@
 """Tags of roles, policies and instance profiles. Called by gateway/dispatch."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from msgspec.structs import replace
 
+from neargate.model.role import InstanceProfile, ManagedPolicy, Role
 from neargate.services.call import Call, Params, Result
 from neargate.services.iam import names, views
 from neargate.services.iam.instance_profiles import need_profile
 from neargate.state.catalog_iam import IAM_INSTANCE_PROFILE, IAM_POLICY, IAM_ROLE
-from neargate.state.store import Tx
+from neargate.state.store import Kind, Tx
+
+R = TypeVar("R", Role, ManagedPolicy, InstanceProfile)
 
 
 def _listed(params: Params, tags: dict[str, str]) -> Result:
@@ -15,22 +21,37 @@ def _listed(params: Params, tags: dict[str, str]) -> Result:
     return names.page(params, "Tags", rows, lambda row: f"{row[0]:03d}", lambda row: row[1])
 
 
-async def tag_role(call: Call, params: Params) -> Result:
+async def _retag(
+    call: Call, kind: Kind[R], need: Callable[[Tx], R], change: Callable[[dict[str, str]], dict[str, str]]
+) -> Result:
+    """Change the tags of the record that `need` finds."""
+
     def body(tx: Tx) -> None:
-        role = names.changeable_role(tx, call, params["RoleName"])
-        tx.put(IAM_ROLE, replace(role, tags=names.read_tags(params["Tags"], role.tags)))
+        record = need(tx)
+        tx.put(kind, replace(record, tags=change(record.tags)))
 
     await call.store.write(body)
     return {}
+
+
+def _with(params: Params) -> Callable[[dict[str, str]], dict[str, str]]:
+    return lambda tags: names.read_tags(params["Tags"], tags)
+
+
+def _without(params: Params) -> Callable[[dict[str, str]], dict[str, str]]:
+    return lambda tags: names.left_tags(tags, params["TagKeys"])
+
+
+def _role(call: Call, params: Params) -> Callable[[Tx], Role]:
+    return lambda tx: names.changeable_role(tx, call, params["RoleName"])
+
+
+async def tag_role(call: Call, params: Params) -> Result:
+    return await _retag(call, IAM_ROLE, _role(call, params), _with(params))
 
 
 async def untag_role(call: Call, params: Params) -> Result:
-    def body(tx: Tx) -> None:
-        role = names.changeable_role(tx, call, params["RoleName"])
-        tx.put(IAM_ROLE, replace(role, tags=names.left_tags(role.tags, params["TagKeys"])))
-
-    await call.store.write(body)
-    return {}
+    return await _retag(call, IAM_ROLE, _role(call, params), _without(params))
 
 
 async def list_role_tags(call: Call, params: Params) -> Result:
@@ -38,22 +59,16 @@ async def list_role_tags(call: Call, params: Params) -> Result:
     return _listed(params, role.tags)
 
 
-async def tag_policy(call: Call, params: Params) -> Result:
-    def body(tx: Tx) -> None:
-        policy = names.own_policy(tx, call, "TagPolicy", params["PolicyArn"])
-        tx.put(IAM_POLICY, replace(policy, tags=names.read_tags(params["Tags"], policy.tags)))
+def _policy(call: Call, operation: str, params: Params) -> Callable[[Tx], ManagedPolicy]:
+    return lambda tx: names.own_policy(tx, call, operation, params["PolicyArn"])
 
-    await call.store.write(body)
-    return {}
+
+async def tag_policy(call: Call, params: Params) -> Result:
+    return await _retag(call, IAM_POLICY, _policy(call, "TagPolicy", params), _with(params))
 
 
 async def untag_policy(call: Call, params: Params) -> Result:
-    def body(tx: Tx) -> None:
-        policy = names.own_policy(tx, call, "UntagPolicy", params["PolicyArn"])
-        tx.put(IAM_POLICY, replace(policy, tags=names.left_tags(policy.tags, params["TagKeys"])))
-
-    await call.store.write(body)
-    return {}
+    return await _retag(call, IAM_POLICY, _policy(call, "UntagPolicy", params), _without(params))
 
 
 async def list_policy_tags(call: Call, params: Params) -> Result:
@@ -61,25 +76,18 @@ async def list_policy_tags(call: Call, params: Params) -> Result:
     return _listed(params, policy.tags)
 
 
-async def tag_instance_profile(call: Call, params: Params) -> Result:
-    def body(tx: Tx) -> None:
-        profile = need_profile(tx, call, params["InstanceProfileName"])
-        tx.put(IAM_INSTANCE_PROFILE, replace(profile, tags=names.read_tags(params["Tags"], profile.tags)))
+def _profile(call: Call, params: Params) -> Callable[[Tx], InstanceProfile]:
+    return lambda tx: need_profile(tx, call, params["InstanceProfileName"])
 
-    await call.store.write(body)
-    return {}
+
+async def tag_instance_profile(call: Call, params: Params) -> Result:
+    return await _retag(call, IAM_INSTANCE_PROFILE, _profile(call, params), _with(params))
 
 
 async def untag_instance_profile(call: Call, params: Params) -> Result:
-    def body(tx: Tx) -> None:
-        profile = need_profile(tx, call, params["InstanceProfileName"])
-        left = names.left_tags(profile.tags, params["TagKeys"])
-        tx.put(IAM_INSTANCE_PROFILE, replace(profile, tags=left))
-
-    await call.store.write(body)
-    return {}
+    return await _retag(call, IAM_INSTANCE_PROFILE, _profile(call, params), _without(params))
 
 
 async def list_instance_profile_tags(call: Call, params: Params) -> Result:
-    profile = await call.store.read(lambda tx: need_profile(tx, call, params["InstanceProfileName"]))
+    profile = await call.store.read(_profile(call, params))
     return _listed(params, profile.tags)
