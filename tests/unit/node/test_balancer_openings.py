@@ -81,7 +81,8 @@ def test_a_taken_port_is_told_and_heals(running: Running) -> None:
         impaired = replace(view.balancers[BALANCER], state="active_impaired", state_reason=reason)
         running.publish(replace_balancer(view, impaired))
     running.told.wait("")
-    assert rig.get(port=taken).body == "hello from it"
+    soon = ("--retry", "3", "--retry-connrefused")  # Envoy's threads listen just after it says that they do
+    assert rig.get("/", *soon, port=taken).body == "hello from it"
 
 
 def test_what_heals_while_no_daemon_ran_is_told(running: Running) -> None:
