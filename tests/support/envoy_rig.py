@@ -33,6 +33,7 @@ from neargate.node.balancer.base import BalancerCell
 from neargate.node.balancer.envoy import Envoy
 from neargate.node.balancer.publication import Publication
 from neargate.node.balancer.waking import Waking
+from tests.support.cgroups import remove_group_of
 from tests.support.reachable import reachable
 from tests.support.real import CHANCE
 from tests.support.web_target import WebTarget
@@ -130,6 +131,7 @@ class Rig:
         self._thread.join()
         self._loop.close()
         self._scratch.cleanup()
+        remove_group_of(self.directory / "data")
 
     async def _run(self, ready: "concurrent.futures.Future[None]") -> None:
         async def begun(adopted: bool) -> None:

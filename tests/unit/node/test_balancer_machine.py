@@ -11,6 +11,7 @@ import pytest
 from neargate.kit.settings import Settings
 from neargate.node.balancer.envoy import Envoy
 from neargate.node.network import balancers, firewall
+from tests.support.cgroups import remove_group_of
 from tests.support.reachable import reachable
 from tests.support.real import CHANCE
 
@@ -93,6 +94,7 @@ async def test_envoy_may_do_little_and_leaves_nothing(tmp_path: Path) -> None:
     assert not envoy.directory.exists()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/*{envoy.directory.parent.name}_envoy"))
     assert not list(Path("/sys/fs/cgroup").glob(f"*{envoy.directory.parent.name}_envoy"))
+    remove_group_of(tmp_path / "data")
 
 
 async def _answers(envoy: Envoy) -> bool:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import mmap
 import os
+import secrets
 import signal
 import socket
 import stat
@@ -21,20 +22,22 @@ import pytest
 import neargate
 from neargate.node.shares import backing
 from neargate.node.shim import kernel
+from tests.support.cgroups import remove_group
 from tests.support.reachable import reachable
 
 pytestmark = pytest.mark.root
 UID, GID, OTHER_GID = 5000, 6000, 7000
+_INSTANCE = secrets.token_hex(3)
 
 _PARENT = """
 import os, select, signal, sys
 sys.path.append(sys.argv[1])
 from neargate.node.shares.files import Terms
 from neargate.node.shares.mounted import Server, Share
-tree, place, base, lenient, *user = sys.argv[2:]
+instance, tree, place, base, lenient, *user = sys.argv[2:]
 root = os.open(tree, os.O_PATH | os.O_DIRECTORY)
 terms = Terms(0, int(base), lenient == "True", lenient == "True")
-server = Server("ffffff", [Share(root, tuple(map(int, user)), terms, place)])
+server = Server(instance, [Share(root, tuple(map(int, user)), terms, place)])
 while True:
     print(server.pid, flush=True)
     while not select.select([0], [], [], 0.01)[0]:
@@ -53,7 +56,7 @@ class Mounted:
     def __init__(self, tree: Path, place: Path, base: int, lenient: bool, user: tuple[int, ...]) -> None:
         self.place = place
         packages = str(Path(neargate.__file__).parents[1])
-        words = [packages, str(tree), str(place), str(base), str(lenient), *map(str, user)]
+        words = [packages, _INSTANCE, str(tree), str(place), str(base), str(lenient), *map(str, user)]
         command = [sys.executable, "-I", "-S", "-c", _PARENT, *words]
         self.parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.broker = self.told()
@@ -109,6 +112,7 @@ def mount(tmp_path: Path) -> Iterator[Mounter]:
             return mounted
 
         yield mount
+    remove_group(_INSTANCE)
 
 
 def _run(uid: int, script: str, *arguments: object) -> str:
