@@ -73,8 +73,11 @@ def volume(place: Place) -> Iterator[Volume]:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, limits[1]))
     root = os.open(place.volume, os.O_PATH)
-    yield Volume(root, None)
-    os.close(root)
+    made = Volume(root, None)
+    yield made
+    # What it has open would end with a process of its own. Here it would leave select() none below 1024.
+    for fd in (root, *made._handles.values(), *made.tree._open.values(), *made.tree._pinned.values()):
+        os.close(fd)
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
