@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_events import ROLE, put, queue, received, rule
 from tests.support.door import Door
+from tests.support.events import ROLE, put, queue, received, rule
 
 SECONDS = 60
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_events import ROLE, bodies, queue, received, refused, rule, task_parts, until
 from tests.support.door import Door
+from tests.support.events import ROLE, bodies, queue, received, refused, rule, task_parts, until
 
 OFF = {"Mode": "OFF"}
 AT_ONCE = "rate(7 days)"
