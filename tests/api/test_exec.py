@@ -1,23 +1,12 @@
-"""ECS Exec through a whole daemon with the fake driver: refusals, the channel, what is kept of a session."""
-
-import asyncio
-import contextlib
-import hashlib
-import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from typing import Any
+"""ECS Exec through a whole daemon with the fake driver: refusals, tokens, sessions by target."""
 
 import pytest
 from botocore.exceptions import ClientError
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from neargate.gateway.exec import session as exec_session
-from neargate.wire.channel import frames
-from neargate.wire.channel.frames import Frame
 from tests.support.door import Door
-from tests.support.ecs import container, definition
+from tests.support.exec_tasks import WAIT, Tasks, closed_with, ready, refused
 from tests.support.session_client import SessionClient
 
 NOT_ENABLED = (
@@ -25,82 +14,11 @@ NOT_ENABLED = (
     " command agent isn’t running. Wait and try again or run a new task with execute command enabled and try"
     " again."
 )
-WAIT = {"Delay": 0.05, "MaxAttempts": 400}
-ROLE = "arn:aws:iam::000000000000:role/task"
-
-
-@dataclass
-class Tasks:
-    door: Door
-    ecs: Any
-    ssm: Any
-    network: dict[str, Any]
-
-    def run(self, *, enabled: bool = True, cluster: str = "c", of: str = "web") -> str:
-        answer = self.ecs.run_task(
-            cluster=cluster, taskDefinition=of, launchType="FARGATE", enableExecuteCommand=enabled,
-            networkConfiguration=self.network,
-        )  # fmt: skip
-        arn: str = answer["tasks"][0]["taskArn"]
-        self.ecs.get_waiter("tasks_running").wait(cluster=cluster, tasks=[arn], WaiterConfig=WAIT)
-        return arn
-
-    def session(self, task: str, command: str = "/bin/sh", **more: Any) -> dict[str, Any]:
-        answer = self.ecs.execute_command(cluster="c", task=task, command=command, interactive=True, **more)
-        session: dict[str, Any] = answer["session"]
-        return session
-
-    def describe(self, task: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.ecs.describe_tasks(cluster="c", tasks=[task])["tasks"][0]
-        return found
-
-    def record(self, id: str, state: str = "History") -> dict[str, Any]:
-        """The session as it is kept; soon after its channel was closed."""
-        deadline = time.monotonic() + 10
-        while True:
-            for session in self.ssm.describe_sessions(State=state)["Sessions"]:
-                if session["SessionId"] == id:
-                    return dict(session)
-            assert time.monotonic() < deadline, f"no session {id} in {state}"
-            time.sleep(0.02)
-
-    def terminal(self, task: str) -> Any:
-        """What the fake driver had attached last."""
-        return self.door.daemon.driver.sandboxes[task.rsplit("/", 1)[1]].terminals[-1]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def tasks(door: Door) -> Tasks:
-    subnets = [subnet["SubnetId"] for subnet in door.client("ec2").describe_subnets()["Subnets"]]
-    ecs = door.client("ecs")
-    ecs.create_cluster(clusterName="c")
-    ecs.register_task_definition(**{**definition(container()), "taskRoleArn": ROLE})
-    both = {
-        **definition(container(), container("side", essential=False)),
-        "taskRoleArn": ROLE,
-        "family": "two",
-    }
-    ecs.register_task_definition(**both)
-    return Tasks(door, ecs, door.client("ssm"), {"awsvpcConfiguration": {"subnets": subnets}})
-
-
-@contextlib.contextmanager
-def refused(code: str, message: str) -> Iterator[None]:
-    with pytest.raises(ClientError) as caught:
-        yield
-    error = caught.value.response["Error"]
-    assert (error["Code"], error["Message"]) == (code, message)
-
-
-@contextlib.asynccontextmanager
-async def shell(tasks: Tasks, **more: Any) -> AsyncIterator[tuple[SessionClient, str, str]]:
-    """A client in a shell of a new task; with the session's id and the task's ARN."""
-    task = tasks.run()
-    session = tasks.session(task, **more)
-    async with SessionClient(session) as client:
-        await client.type(b"size\r")
-        await client.until(b"24 80")
-        yield client, session["sessionId"], task
+    return ready(door)
 
 
 # --- ExecuteCommand
@@ -165,15 +83,6 @@ def test_refusals(tasks: Tasks) -> None:
 # --- the token
 
 
-async def closed_with(session: dict[str, Any]) -> str:
-    client = SessionClient(session)
-    await client.open()
-    with pytest.raises(ConnectionClosed) as ended:
-        await client.take()
-    assert ended.value.rcvd is not None and ended.value.rcvd.code == 1008
-    return ended.value.rcvd.reason
-
-
 async def test_a_token_opens_its_own_session_once(tasks: Tasks) -> None:
     task = tasks.run()
     session, other = tasks.session(task), tasks.session(task)
@@ -205,213 +114,6 @@ async def test_another_first_message(tasks: Tasks, first: str | bytes) -> None:
         await socket.send(first)
         with pytest.raises(ConnectionClosed):
             await socket.recv()
-
-
-# --- the channel
-
-
-async def test_a_session_from_handshake_to_record(tasks: Tasks) -> None:
-    async with shell(tasks) as (client, id, task):
-        action = client.handshake["RequestedClientActions"][0]
-        assert action["ActionParameters"] == {"SessionType": "InteractiveCommands", "Properties": {}}
-        told = [(f.payload_type, f.sequence) for f in client.frames if f.type == frames.OUTPUT]
-        assert list(dict.fromkeys(told))[:2] == [  # a slow machine sends one twice
-            (frames.HANDSHAKE_REQUEST, 0),
-            (frames.HANDSHAKE_COMPLETE, 1),
-        ]
-        assert tasks.record(id, "Active")["Status"] == "Connected"
-        await client.resize(132, 43)
-        await client.type(b"size\r")
-        await client.until(b"43 132")
-        await client.type(b"exit 7\r")
-        closed = await client.to_end()
-    assert (closed["SessionId"], closed["Output"], closed["ExitCode"]) == (id, "", 7)
-    kept = tasks.record(id)
-    assert (kept["Status"], kept["Details"]) == ("Terminated", "exit code 7")
-    assert kept["Owner"].endswith(":root") and kept["EndDate"] >= kept["StartDate"]
-    assert kept["Target"].startswith("ecs:c_") and task.rsplit("/", 1)[1] in kept["Target"]
-
-
-async def test_the_size_is_known_before_the_command_runs(tasks: Tasks) -> None:
-    client = SessionClient(tasks.session(tasks.run(), command="size"))
-    await client.open()
-    while not any(f.payload_type == frames.HANDSHAKE_REQUEST for f in client.frames):
-        await client.take()
-    await client.resize(101, 37)
-    await client.to_end()
-    assert client.output == b"37 101\r\n"
-
-
-async def test_what_cannot_be_run(tasks: Tasks) -> None:
-    session = tasks.session(tasks.run(), command="nosuch --at all")
-    async with SessionClient(session) as client:
-        closed = await client.to_end()
-    message = 'Unable to start command: exec: "nosuch": executable file not found in $PATH'
-    assert closed["Output"] == message and "ExitCode" not in closed
-    assert tasks.record(session["sessionId"])["Details"] == message
-
-
-async def test_a_megabyte_is_whole_though_acknowledgements_get_lost(tasks: Tasks) -> None:
-    session = tasks.session(tasks.run(), command="flood 1048576")
-    async with SessionClient(session, forgets=150) as client:
-        closed = await client.to_end()
-    numbers = [f.sequence for f in client.frames if f.type == frames.OUTPUT]
-    assert len(numbers) > len(set(numbers)) > 1024
-    assert closed["ExitCode"] == 0
-    assert hashlib.sha256(client.output).digest() == hashlib.sha256(b"0123456789abcdef" * 65536).digest()
-
-
-async def test_what_is_not_acknowledged_comes_again(tasks: Tasks) -> None:
-    task = tasks.run()
-    client = SessionClient(tasks.session(task), acknowledges=False)
-    async with client:
-        for _ in range(4):
-            frame = await client.take()
-            assert (frame.sequence, frame.payload_type) == (0, frames.HANDSHAKE_REQUEST)
-        assert len({f.id for f in client.frames}) == 1
-
-
-async def test_input_is_taken_in_order_and_once(tasks: Tasks) -> None:
-    async with shell(tasks) as (client, _, task):
-        first = client.number
-
-        def typed(number: int, text: bytes) -> Frame:
-            return Frame(frames.INPUT, first + number, text, frames.DATA)
-
-        for frame in (typed(2, b"c"), typed(1, b"b"), typed(0, b"a"), typed(1, b"b"), typed(3, b"d")):
-            await client.send_frame(frame)
-        await client.until(b"abcd")
-        while len(client.acknowledged) < first + 5:
-            await client.take()
-        assert sorted(set(client.acknowledged)) == list(range(first + 4))
-        assert tasks.terminal(task).typed == b"size\rabcd"
-
-
-@pytest.mark.parametrize("data", [b"", b"\0" * 200, b"x" * 1000])
-async def test_garbage_ends_the_connection_and_no_more(tasks: Tasks, data: bytes) -> None:
-    task = tasks.run()
-    async with SessionClient(tasks.session(task)) as client:
-        await client.take()
-        await client.socket.send(data)
-        with pytest.raises(ConnectionClosed) as ended:
-            while True:
-                await client.take()
-        assert ended.value.rcvd is not None and ended.value.rcvd.code == 1008
-    assert tasks.describe(task)["lastStatus"] == "RUNNING"
-
-
-async def test_a_message_without_end_is_cut_off(tasks: Tasks) -> None:
-    async with SessionClient(tasks.session(tasks.run())) as client:
-        with pytest.raises(ConnectionClosed) as ended:
-            await client.socket.send(b"x" * 1_000_000)
-            while True:
-                await client.take()
-        assert ended.value.rcvd is not None and ended.value.rcvd.code == 1009
-
-
-# --- ends
-
-
-async def test_the_client_ends_it_by_flag(tasks: Tasks) -> None:
-    async with shell(tasks) as (client, id, task):
-        await client.terminate()
-        assert (await client.to_end())["Output"] == ""
-    assert tasks.record(id)["Details"] == "The client ended it."
-    assert tasks.terminal(task).closed
-
-
-async def test_somebody_ends_it(tasks: Tasks) -> None:
-    async with shell(tasks) as (client, id, task):
-        assert tasks.ssm.terminate_session(SessionId=id)["SessionId"] == id
-        assert (await client.to_end())["Output"] == ""
-    assert tasks.record(id)["Details"] == "Somebody ended it."
-    assert tasks.terminal(task).closed
-    assert tasks.ssm.terminate_session(SessionId=id)["SessionId"] == id
-    assert tasks.ssm.terminate_session(SessionId="none")["SessionId"] == "none"
-
-
-async def test_a_session_that_was_never_begun_can_be_ended(tasks: Tasks) -> None:
-    session = tasks.session(tasks.run())
-    tasks.ssm.terminate_session(SessionId=session["sessionId"])
-    assert "token" in await closed_with(session)
-
-
-async def test_the_client_closes_its_connection(tasks: Tasks) -> None:
-    async with shell(tasks) as (_, id, task):
-        pass
-    assert tasks.record(id)["Details"] == "The client closed the connection."
-    assert tasks.terminal(task).closed
-
-
-async def test_the_client_vanishes(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exec_session, "RESUME_SECONDS", 0.3)
-    async with shell(tasks) as (client, id, task):
-        client.socket.transport.abort()
-    assert await asyncio.to_thread(tasks.record, id)
-    assert tasks.record(id)["Details"] == "The client went away."
-    assert tasks.terminal(task).closed
-
-
-async def test_a_broken_connection_is_resumed(tasks: Tasks) -> None:
-    async with shell(tasks) as (client, id, task):
-        client.socket.transport.abort()
-        again = await asyncio.to_thread(tasks.ssm.resume_session, SessionId=id)
-        client.resume({"streamUrl": again["StreamUrl"], "tokenValue": again["TokenValue"]})
-        await client.open()
-        await client.type(b"still\r")
-        await client.until(b"still")
-        await client.type(b"exit 3\r")
-        assert (await client.to_end())["ExitCode"] == 3
-    assert len(tasks.door.daemon.driver.sandboxes[task.rsplit("/", 1)[1]].terminals) == 1  # type: ignore[attr-defined]
-    with pytest.raises(ClientError, match="DoesNotExistException"):
-        tasks.ssm.resume_session(SessionId=id)
-    with pytest.raises(ClientError, match="DoesNotExistException"):
-        tasks.ssm.resume_session(SessionId="none")
-
-
-async def test_the_tasks_end_ends_it(tasks: Tasks) -> None:
-    async with shell(tasks) as (client, id, task):
-        await asyncio.to_thread(tasks.ecs.stop_task, cluster="c", task=task)
-        await client.to_end()
-    assert tasks.record(id)["Status"] == "Terminated"
-
-
-async def test_idle_it_is_ended() -> None:
-    door = Door(exec_idle_seconds=0.4).start()
-    try:
-        subnets = [subnet["SubnetId"] for subnet in door.client("ec2").describe_subnets()["Subnets"]]
-        ecs = door.client("ecs")
-        ecs.create_cluster(clusterName="c")
-        ecs.register_task_definition(**{**definition(container()), "taskRoleArn": ROLE})
-        tasks = Tasks(door, ecs, door.client("ssm"), {"awsvpcConfiguration": {"subnets": subnets}})
-        async with shell(tasks) as (client, id, task):
-            closed = await client.to_end()
-        assert closed["Output"] == "Your session timed out due to inactivity."
-        assert tasks.record(id)["Details"] == "It timed out."
-        assert tasks.terminal(task).closed
-    finally:
-        door.stop()
-
-
-async def test_the_daemons_end_is_told() -> None:
-    door = Door().start()
-    try:
-        subnets = [subnet["SubnetId"] for subnet in door.client("ec2").describe_subnets()["Subnets"]]
-        ecs = door.client("ecs")
-        ecs.create_cluster(clusterName="c")
-        ecs.register_task_definition(**{**definition(container()), "taskRoleArn": ROLE})
-        tasks = Tasks(door, ecs, door.client("ssm"), {"awsvpcConfiguration": {"subnets": subnets}})
-        async with shell(tasks) as (client, _, task):
-            terminal = tasks.terminal(task)
-            began = time.monotonic()
-            stopping = asyncio.create_task(asyncio.to_thread(door.stop))
-            closed = await client.to_end()
-            await stopping
-        assert "daemon stopped" in closed["Output"]
-        assert terminal.closed
-        assert time.monotonic() - began < 20
-    finally:
-        door.stop()
 
 
 # --- StartSession, DescribeSessions
@@ -453,72 +155,3 @@ def test_sessions_are_listed_in_pages(tasks: Tasks) -> None:
         State="Active", PaginationConfig={"PageSize": 2}
     )
     assert [s["SessionId"] for page in pages for s in page["Sessions"]] == ids
-
-
-# --- the log group
-
-
-async def test_commands_and_output_in_a_log_group(tasks: Tasks) -> None:
-    logs = tasks.door.client("logs")
-    logs.create_log_group(logGroupName="/exec")
-    configuration = {"logging": "OVERRIDE", "logConfiguration": {"cloudWatchLogGroupName": "/exec"}}
-    tasks.ecs.update_cluster(cluster="c", configuration={"executeCommandConfiguration": configuration})
-    async with shell(tasks) as (client, id, task):
-        await client.type("grüße\r".encode())
-        await client.type(b"exit 0\r")
-        await client.to_end()
-    tasks.record(id)
-    events = logs.get_log_events(logGroupName="/exec", logStreamName=id, startFromHead=True)["events"]
-    lines = [event["message"] for event in events]
-    assert lines[0].endswith(f"runs /bin/sh in web-app of {task}")
-    assert lines[1:] == ["size", "24 80", "grüße", "exit 0"]
-
-
-@pytest.mark.parametrize(
-    ("configuration", "logged"),
-    [
-        ({"logging": "DEFAULT"}, True),
-        ({"kmsKeyId": "alias/exec"}, True),
-        ({"logging": "NONE"}, False),
-        (None, False),
-    ],
-)
-async def test_by_default_the_containers_own_log_group_is_meant(
-    tasks: Tasks, configuration: dict[str, str] | None, logged: bool
-) -> None:
-    """A cluster that says nothing of Exec logs nothing, and so does a container without awslogs."""
-    logs = tasks.door.client("logs", region_name="eu-west-1")
-    logs.create_log_group(logGroupName="/app")
-    options = {"awslogs-group": "/app", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "p"}
-    log = {"logDriver": "awslogs", "options": options}
-    both = definition(container(logConfiguration=log), container("side", essential=False), family="logging")
-    tasks.ecs.register_task_definition(**both, taskRoleArn=ROLE)
-    if configuration is not None:
-        tasks.ecs.update_cluster(cluster="c", configuration={"executeCommandConfiguration": configuration})
-    task, told = tasks.run(of="logging"), {}
-    for name in ("web-app", "side"):
-        session = tasks.session(task, container=name)
-        async with SessionClient(session) as client:
-            await client.type(b"exit 0\r")
-            await client.to_end()
-        tasks.record(session["sessionId"])
-        told[name] = session["sessionId"]
-    streams = logs.describe_log_streams(logGroupName="/app", logStreamNamePrefix="ecs-execute-command")
-    assert [s["logStreamName"] for s in streams["logStreams"]] == ([told["web-app"]] if logged else [])
-
-
-@pytest.mark.parametrize(
-    ("where", "message"),
-    [
-        ({"cloudWatchLogGroupName": "/none"}, "The specified log group does not exist."),
-        ({"s3BucketName": "bucket"}, "Logs in S3 are not built: name a CloudWatch log group."),
-    ],
-)
-async def test_without_its_log_nothing_runs(tasks: Tasks, where: dict[str, str], message: str) -> None:
-    configuration = {"logging": "OVERRIDE", "logConfiguration": where}
-    tasks.ecs.update_cluster(cluster="c", configuration={"executeCommandConfiguration": configuration})
-    task = tasks.run()
-    async with SessionClient(tasks.session(task)) as client:
-        closed = await client.to_end()
-    assert closed["Output"] == f"The session's log cannot be written: {message}"
-    assert tasks.door.daemon.driver.sandboxes[task.rsplit("/", 1)[1]].terminals == []  # type: ignore[attr-defined]
