@@ -176,6 +176,55 @@ def test_linear_and_canary_stop_at_their_first_step(keeper: Balanced, checker: C
     assert keeper.weights(keeper.rule) == (0, 100)
 
 
+@pytest.mark.parametrize("gone", ["rule", "listener", "balancer"])
+def test_a_shift_whose_listener_is_deleted_is_rolled_back(
+    keeper: Balanced, checker: Checker, gone: str
+) -> None:
+    """Between two steps, in which nothing else happens."""
+    first = begin(keeper)
+    old = {t["taskArn"] for t in keeper.running()}
+    canary = {"canaryPercent": 5, "canaryBakeTimeInMinutes": 60}
+    keeper.update(
+        taskDefinition=keeper.define("two"),
+        deploymentConfiguration={"strategy": "CANARY", "canaryConfiguration": canary},
+    )
+    until(lambda: keeper.weights(keeper.rule) == (95, 5))
+    if gone == "rule":
+        keeper.elb.delete_rule(RuleArn=keeper.rule)
+    elif gone == "listener":
+        keeper.elb.delete_listener(ListenerArn=keeper.listener)
+    else:
+        keeper.elb.delete_load_balancer(LoadBalancerArn=keeper.balancer)
+    process = until(lambda: p if (p := keeper.process())["status"] == "ROLLBACK_SUCCESSFUL" else {})
+    reason = f"The productionListenerRule {keeper.rule} does not exist."
+    assert process["statusReason"].endswith(reason) and process["rollback"]["reason"].endswith(reason)
+    assert any("deployment failed:" in m and m.endswith(reason) for m in keeper.messages())
+    assert keeper.steady()["deployments"][0]["id"] == first
+    assert {t["taskArn"] for t in keeper.running()} == old
+
+
+def test_a_first_deployment_without_its_listener_fails(keeper: Balanced, checker: Checker) -> None:
+    """There is nothing to go back to; and a listener's own default rule is no record of its own."""
+    (rule,) = [
+        r["RuleArn"]
+        for r in keeper.elb.describe_rules(ListenerArn=keeper.listener)["Rules"]
+        if r["IsDefault"]
+    ]
+    (balancer,) = keeper.shifting()
+    balancer["advancedConfiguration"]["productionListenerRule"] = rule
+    keeper.create(
+        keeper.define("one"),
+        1,
+        loadBalancers=[balancer],
+        deploymentConfiguration={**BLUE_GREEN, "lifecycleHooks": [pause("POST_SCALE_UP")]},
+    )
+    held_at(keeper, "POST_SCALE_UP")
+    keeper.elb.delete_listener(ListenerArn=keeper.listener)
+    process = until(lambda: p if (p := keeper.process())["status"] == "ROLLBACK_FAILED" else {})
+    assert rule in process["statusReason"]
+    assert keeper.see()["deployments"][0]["rolloutState"] == "FAILED"
+
+
 def test_green_tasks_that_never_turn_healthy_change_nothing(keeper: Balanced, checker: Checker) -> None:
     breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
     first = begin(keeper, **breaker)

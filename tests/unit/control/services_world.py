@@ -63,6 +63,8 @@ class World:
     weights: dict[str, Weights] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """Revisions whose tasks never run, or never turn healthy."""
+    lost: set[str] = field(default_factory=set)
+    """Rules that are gone."""
     never_healthy: bool = False
     dies: float = 0.0
     sickens: float = 0.0
@@ -118,6 +120,13 @@ class World:
         """The newest."""
         return list(self.processes.values())[-1]
 
+    def lose(self, *rules: str) -> None:
+        """Nothing else leads to the groups: nobody checks their targets any more."""
+        self.lost |= set(rules)
+        for id, target in self.targets.items():
+            if target.state != "draining":
+                self.targets[id] = replace(target, state="initial")
+
     # -- one step of the loop --------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
@@ -134,6 +143,7 @@ class World:
             definitions={self.definition.arn: self.definition},
             processes=tuple(p for p in self.processes.values() if open_(p)),
             zones=ZONES,
+            lost=frozenset(self.lost),
         )
 
     def step(self) -> Plan:
@@ -210,7 +220,7 @@ class World:
         task = self.tasks[target.task_arn]
         if luck < self.sickens or (task.revision_arn in self.broken and self.never_healthy):
             self.targets[id] = replace(target, state="unhealthy")
-        elif luck > 0.4 and (target.state == "initial" or self.sickens):
+        elif luck > 0.4 and not self.lost and (target.state == "initial" or self.sickens):
             self.targets[id] = replace(target, state="healthy")
 
     def until(self, met: Callable[[], bool], check: Callable[[Plan], None], steps: int = 600) -> None:

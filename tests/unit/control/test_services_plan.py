@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from neargate.control.services.plan import Plan
 from neargate.model.deployments.breaker import threshold
 from neargate.model.deployments.copies import configured
-from tests.unit.control.services_world import BLUE, GREEN, RULE, World
+from tests.unit.control.services_world import BLUE, GREEN, RULE, TEST_RULE, World
 
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 WORLDS = st.builds(
@@ -222,6 +222,35 @@ def test_shifting_deployments_end_and_blue_serves_until_green_does(
         assert {t.group_arn for t in world.targets.values() if t.state != "draining"} == {group}
         assert world.process.status == "SUCCESSFUL"
     rests(world)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 5),
+    st.sampled_from(("BLUE_GREEN", "LINEAR", "CANARY")),
+    st.integers(0, 30),
+)
+def test_a_shift_whose_listeners_go_is_rolled_back_or_was_over(
+    seed: int, desired: int, strategy: str, steps: int
+) -> None:
+    shape: dict[str, Any] = {"linearConfiguration": {"stepPercent": 25.0, "stepBakeTimeInMinutes": 1}}
+    world = World(random.Random(seed), {"strategy": strategy, "bakeTimeInMinutes": 1, **shape}, desired, True)
+    world.until(lambda: done(world), lambda made: None)
+    first, serving = world.service.deployments[0].id, {t.arn for t in world.live()}
+    world.deploy()
+    for _ in range(steps):
+        world.step()
+        world.pass_time(10.0)
+    over = world.process.stage == "CLEAN_UP"
+    world.lose(RULE, TEST_RULE)
+    world.until(lambda: done(world), lambda made: None)
+    assert world.process.status == ("SUCCESSFUL" if over else "ROLLBACK_SUCCESSFUL")
+    if not over:
+        assert f"productionListenerRule {RULE} does not exist" in world.process.status_reason
+        assert any("deployment failed" in m and RULE in m for m in world.messages)
+        assert world.service.deployments[0].id == first
+        assert {t.arn for t in world.live()} == serving, "what served runs on"
 
 
 @settings(max_examples=60, deadline=None)

@@ -117,6 +117,75 @@ def test_a_pause_that_nobody_answers_times_out(action: str | None, back: bool) -
     assert bool(shift.advance(held, READY, NOW + 60).back) is back
 
 
+NETWORK = "Service deployment rolled back because of invalid networking configuration."
+
+
+@pytest.mark.parametrize(
+    ("stage", "lost", "named"),
+    [
+        ("", ["production"], ["production"]),
+        ("SCALE_UP", ["production"], ["production"]),
+        ("SCALE_UP", ["test", "production"], ["test", "production"]),
+        ("TEST_TRAFFIC_SHIFT", ["test"], ["test"]),
+        ("POST_TEST_TRAFFIC_SHIFT", ["test"], []),
+        ("PRODUCTION_TRAFFIC_SHIFT", ["test"], []),
+        ("PRODUCTION_TRAFFIC_SHIFT", ["test", "production"], ["production"]),
+        ("BAKE_TIME", ["production"], ["production"]),
+        ("CLEAN_UP", ["test", "production"], []),
+    ],
+)
+def test_without_its_listener_it_goes_back_while_traffic_depends_on_it(
+    stage: str, lost: list[str], named: list[str]
+) -> None:
+    world = shift.World(up=True, lost=[(f"{kind}ListenerRule", f"arn:{kind}") for kind in lost])
+    gone = [f"The {kind}ListenerRule arn:{kind} does not exist." for kind in named]
+    back = shift.advance(replace(process(), stage=stage), world, NOW).back
+    assert back == (" ".join((NETWORK, *gone)) if gone else "")
+
+
+def test_what_leads_to_a_revision() -> None:
+    both = {"productionListenerRule": "arn:p", "testListenerRule": "arn:t"}
+    balancers = [
+        {"targetGroupArn": "arn:plain"},
+        {"advancedConfiguration": both},
+        {"advancedConfiguration": {"productionListenerRule": "arn:q"}},
+    ]
+    rules = [(shift.PRODUCTION, "arn:p"), (shift.PRODUCTION, "arn:q"), (shift.TEST, "arn:t")]
+    assert shift.routes(balancers) == rules
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(("BLUE_GREEN", "LINEAR", "CANARY")),
+    st.sampled_from(("productionListenerRule", "testListenerRule")),
+    st.integers(0, 30),
+    st.integers(0, 2**32),
+)
+def test_a_listener_lost_for_ever_ends_it_one_way_or_the_other(
+    strategy: str, member: str, after: int, seed: int
+) -> None:
+    """Whenever it is lost: no deployment is over with traffic that was not led where it says."""
+    chance = random.Random(seed)
+    given, now = process(strategy, bakeTimeInMinutes=1, lifecycleHooks=[hook("POST_SCALE_UP")]), NOW
+    for step_number in range(500):
+        lost = [(member, "arn:gone")] if step_number >= after else []
+        step = shift.advance(given, shift.World(up=chance.random() < 0.5, lost=lost), now)
+        if step.back.startswith(NETWORK):
+            assert step.process == given, "nothing is led any more"
+            assert lost and given.stage != "CLEAN_UP"
+            assert (
+                member == "productionListenerRule"
+                or not shift.tested(given)
+                or (given.stage == "TEST_TRAFFIC_SHIFT")
+            )
+            return
+        assert not lost or member == "testListenerRule" or given.stage == "CLEAN_UP"
+        if step.back or step.process.stage == "CLEAN_UP":
+            return
+        given, now = step.process, step.wake_at if step.wake_at is not None else now + 1
+    raise AssertionError(f"not over: {given}")
+
+
 @given(st.floats(0.1, 100).map(lambda p: round(p, 1)))
 def test_weights_are_what_the_percent_says(percent: float) -> None:
     old, new = shift.weights_of(percent)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from neargate.control.services.draft import SCHEDULER, Draft
-from neargate.control.services.templates import template_of
+from neargate.control.services.templates import Template, template_of
 from neargate.model.deployments import breaker, events
 from neargate.model.deployments.copies import Copy
 from neargate.model.deployments.health import CONTAINERS, Checks, Verdict, checked, judge
+from neargate.model.deployments.shift import routes
 from neargate.model.task import Task
 
 _NO_FAILURE = frozenset((SCHEDULER, "UserInitiated", "SpotInterruption", "TerminationNotice"))
@@ -124,10 +125,18 @@ def _checks(draft: Draft, task: Task) -> Checks:
     definition = draft.snapshot.definitions.get(template.definition_arn)
     return Checks(
         containers=checked(definition.body) if definition is not None else frozenset(),
-        groups=template.groups,
+        groups=_checked_groups(draft, template),
         grace=float(draft.service.body.get("healthCheckGracePeriodSeconds") or 0),
         settle=draft.settle,
     )
+
+
+def _checked_groups(draft: Draft, template: Template) -> tuple[str, ...]:
+    """Where a listener is gone, what no balancer leads to any more is checked by nobody: not waited for."""
+    if not any(arn in draft.snapshot.lost for _, arn in routes(template.balancers)):
+        return template.groups
+    found = draft.snapshot.groups
+    return tuple(arn for arn in template.groups if arn in found and found[arn].balancer_arns)
 
 
 def zone_of(draft: Draft, task: Task) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from neargate.control.services.draft import Draft
-from neargate.control.services.listeners import PRODUCTION, TEST, lead, pair
+from neargate.control.services.listeners import lead, pair
 from neargate.control.services.snapshot import alarm_names
 from neargate.model.deployments import breaker, events
+from neargate.model.deployments.shift import PRODUCTION, TEST
 from neargate.model.service import REVISION_MEMBERS, Deployment, ServiceDeployment, ServiceRevision
 
 _BREAKER = "ECS deployment circuit breaker: "

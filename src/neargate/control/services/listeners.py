@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neargate.control.services.draft import Draft, Weights
-
-PRODUCTION, TEST = "productionListenerRule", "testListenerRule"
+from neargate.model.deployments.shift import routes
 
 
 def pair(balancer: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -29,3 +28,10 @@ def lead(draft: Draft, member: str, percent: float) -> None:
         if rule and both is not None:
             other = both[0] if group == both[1] else both[1]
             draft.weights.append(Weights(rule, (other, group), percent))
+
+
+def lost(draft: Draft) -> list[tuple[str, str]]:
+    """What was to lead to the PRIMARY deployment, and is gone: member and ARN."""
+    revision = draft.revisions.get(draft.primary.revision_arn)
+    balancers = revision.body.get("loadBalancers") or () if revision is not None else ()
+    return [(member, arn) for member, arn in routes(balancers) if arn in draft.snapshot.lost]

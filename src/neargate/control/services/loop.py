@@ -1,8 +1,8 @@
 """The loop of services: which of them to look at, when; many in one transaction.
 
-Started by control/loops. Woken by changes of services, their tasks, targets, deployments, task sets and
-alarms, and by moments that its plans named. What it keeps (moments, whose target is whose) it reads anew at
-each start.
+Started by control/loops. Woken by changes of services, their tasks, targets, deployments, task sets, and of
+the alarms and listeners that their deployments heed, and by moments that its plans named. What it keeps
+(moments, whose target is whose) it reads anew at each start.
 """
 
 import logging
@@ -14,14 +14,18 @@ from neargate.control.services.apply import apply
 from neargate.control.services.plan import Plan, plan
 from neargate.control.services.snapshot import Snapshot, alarm_names, read
 from neargate.model.alarm import alarm_arn
+from neargate.model.balancer_rules import listener_arn_of
+from neargate.model.deployments.shift import routes
 from neargate.model.record import Scope
 from neargate.state.catalog import TASK
 from neargate.state.catalog_alarms import ALARM
-from neargate.state.catalog_balancers import TARGET
+from neargate.state.catalog_balancers import LISTENER, LISTENER_RULE, TARGET
 from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT, TASK_SET
 from neargate.state.store import Change, Tx
 
 log = logging.getLogger(__name__)
+_HEEDED = (ALARM, LISTENER, LISTENER_RULE)
+_HEEDED_NAMES = frozenset(kind.name for kind in _HEEDED)
 _AT_ONCE = 50
 _AFTER_ERROR = 30.0
 
@@ -37,10 +41,10 @@ class Services:
     def _begin(self) -> None:
         self._due.clear()
         self._target_of: dict[str, str] = {}
-        self._alarmed: dict[str, frozenset[str]] = {}
+        self._heeded: dict[str, frozenset[str]] = {}
 
     async def run(self) -> None:
-        watch = Watch(self._parts.store, SERVICE, TASK, TARGET, SERVICE_DEPLOYMENT, TASK_SET, ALARM)
+        watch = Watch(self._parts.store, SERVICE, TASK, TARGET, SERVICE_DEPLOYMENT, TASK_SET, *_HEEDED)
         await forever(self._parts.clock, self._due, watch.changed, self._concerned, self.work)
 
     async def _concerned(self, changes: Changes) -> set[str]:
@@ -57,8 +61,8 @@ class Services:
                 found.add(change.id)
             elif change.kind == TARGET.name:
                 found.add(self._target_of.get(change.id, ""))
-            elif change.kind == ALARM.name:
-                found |= {arn for arn, names in self._alarmed.items() if change.id in names}
+            elif change.kind in _HEEDED_NAMES:
+                found |= {arn for arn, ids in self._heeded.items() if change.id in ids}
             elif not change.deleted:
                 found.add(_owner(tx, change))
         return found - {""}
@@ -111,7 +115,7 @@ class Services:
     def _note(self, arn: str, snapshot: Snapshot | None, made: Plan | None) -> None:
         if snapshot is None or made is None:
             self._due.remind(arn, None)
-            self._alarmed.pop(arn, None)
+            self._heeded.pop(arn, None)
             return
         self._due.remind(arn, made.wake_at)
         for id in made.targets_gone:
@@ -119,12 +123,22 @@ class Services:
         for found in snapshot.targets.values():
             self._target_of.update((TARGET.id(target), arn) for target in found)
         self._target_of.update((TARGET.id(target), arn) for target in made.targets)
-        scope = Scope(snapshot.service.account, snapshot.service.region)
-        names = frozenset(alarm_arn(scope, n) for p in snapshot.processes for n in alarm_names(p))
-        if names:
-            self._alarmed[arn] = names
+        heeded = _heeded(snapshot)
+        if heeded:
+            self._heeded[arn] = heeded
         else:
-            self._alarmed.pop(arn, None)
+            self._heeded.pop(arn, None)
+
+
+def _heeded(snapshot: Snapshot) -> frozenset[str]:
+    """Ids of what may end the deployments under way: alarms; rules and listeners, if they are gone."""
+    scope = Scope(snapshot.service.account, snapshot.service.region)
+    found = {alarm_arn(scope, name) for process in snapshot.processes for name in alarm_names(process)}
+    for process in snapshot.processes:
+        revision = snapshot.revisions.get(process.target_revision)
+        for _, arn in routes(revision.body.get("loadBalancers") or ()) if revision is not None else ():
+            found |= {arn, listener_arn_of(arn)}  # of a default rule there is only its listener's record
+    return frozenset(found)
 
 
 def _open(snapshot: Snapshot) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from neargate.model.alarm import alarm_arn
 from neargate.model.balancer import Target, TargetGroup
+from neargate.model.deployments.shift import routes
 from neargate.model.record import Scope
 from neargate.model.service import Service, ServiceDeployment, ServiceRevision, TaskSet
 from neargate.model.task import Cluster, Task, TaskDefinition
@@ -16,6 +17,7 @@ from neargate.state.catalog import CLUSTER, SUBNET, TASK, TASK_DEFINITION
 from neargate.state.catalog_alarms import ALARM
 from neargate.state.catalog_balancers import TARGET, TARGET_GROUP
 from neargate.state.catalog_services import SERVICE, SERVICE_DEPLOYMENT, SERVICE_REVISION, TASK_SET
+from neargate.state.listeners import routing
 from neargate.state.store import Tx
 
 
@@ -37,6 +39,8 @@ class Snapshot:
     zones: Mapping[str, str] = field(default_factory=dict)
     """By subnet."""
     task_sets: tuple[TaskSet, ...] = ()
+    lost: frozenset[str] = frozenset()
+    """ARNs of rules and listeners that a revision names, and that are gone."""
 
     @property
     def external(self) -> bool:
@@ -74,6 +78,7 @@ def read(tx: Tx, arn: str) -> Snapshot | None:
         ringing=_ringing(tx, processes),
         zones=_zones(tx, bodies),
         task_sets=sets,
+        lost=_lost(tx, bodies),
     )
 
 
@@ -86,6 +91,11 @@ def _groups(
         alternate = (balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
         arns |= {balancer["targetGroupArn"], *((alternate,) if alternate else ())}
     return {a: g for a in arns if (g := tx.get(TARGET_GROUP, a)) is not None}
+
+
+def _lost(tx: Tx, bodies: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    named = {arn for body in bodies for _, arn in routes(body.get("loadBalancers") or ())}
+    return frozenset(arn for arn in named if routing(tx, arn) is None)
 
 
 def alarm_names(process: ServiceDeployment) -> tuple[str, ...]:

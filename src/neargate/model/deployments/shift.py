@@ -4,7 +4,7 @@ Called by control/services with the deployment's record and how its tasks do; wh
 it is to be. Blue is what serves so far, green what is being deployed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +36,10 @@ STAGES: Final = (
 RANK: Final = {stage: rank for rank, stage in enumerate(STAGES)}
 FOLLOW_SECONDS: Final = 3.0
 """Given to the data plane to follow a change of weights, before tasks stop that had traffic until then."""
+PRODUCTION, TEST = "productionListenerRule", "testListenerRule"
+"""Members that name what leads to a revision's target groups: a rule, or a listener."""
+_NEEDED_UNTIL: Final = ((PRODUCTION, "BAKE_TIME"), (TEST, "TEST_TRAFFIC_SHIFT"))
+_LOST: Final = "Service deployment rolled back because of invalid networking configuration."
 _PAUSE_MINUTES: Final = 1440
 _ALL: Final = 100.0
 
@@ -46,6 +50,8 @@ class World:
     """There are tasks of other deployments than blue and green."""
     up: bool = False
     """Green has all its tasks, and they are healthy."""
+    lost: Sequence[tuple[str, str]] = ()
+    """Those of green's routes that are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,24 @@ def tested(process: ServiceDeployment) -> bool:
     return bool(process.stage) and RANK[process.stage] >= RANK["TEST_TRAFFIC_SHIFT"]
 
 
+def routes(balancers: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What leads to the target groups of load balancers: member and ARN."""
+    given = [balancer.get("advancedConfiguration") or {} for balancer in balancers]
+    return [(member, some[member]) for member in (PRODUCTION, TEST) for some in given if some.get(member)]
+
+
+def _lost(process: ServiceDeployment, world: World) -> str:
+    """Why no traffic can be led to green any more, if that is so."""
+    rank = RANK[process.stage] if process.stage else -1
+    needed = [member for member, last in _NEEDED_UNTIL if rank <= RANK[last]]
+    gone = [f"The {member} {arn} does not exist." for member, arn in world.lost if member in needed]
+    return " ".join((_LOST, *gone)) if gone else ""
+
+
 def _step(process: ServiceDeployment, world: World, now: float) -> Step:
+    lost = _lost(process, world)
+    if lost:
+        return Step(process, back=lost)
     if process.paused is not None:
         return _held(process, process.paused, now)
     if not process.stage:
