@@ -1,6 +1,7 @@
-"""The loop that forgets: stopped tasks, deleted clusters, services and definitions, old client tokens.
+"""The loop that forgets: stopped tasks, deleted clusters, services and definitions, old client tokens, and in
+the end what tasks used.
 
-It runs by the clock, started by control/loops. Usage records stay.
+It runs by the clock, started by control/loops.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from neargate.control.retention_services import (
     forget_services,
 )
 from neargate.model.queue import DEDUPLICATION_SECONDS
-from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TOKEN_USE, minute
+from neargate.state.catalog import CLUSTER, EXEC_SESSION, INTERFACE, TASK, TOKEN_USE, USAGE, minute
 from neargate.state.catalog_alarms import ALARM_HISTORY
 from neargate.state.catalog_discovery import OPERATION
 from neargate.state.catalog_events import QUEUE_DEDUPLICATION, QUEUE_MESSAGE
@@ -31,6 +32,7 @@ SCALING_SECONDS = 42 * 24 * 3600.0
 """AWS: activities of the last six weeks."""
 OPERATION_SECONDS = 24 * 3600.0
 """Of service discovery: they are over when they are answered."""
+_DAY_SECONDS = 24 * 3600.0
 _BATCH = 500
 _LONGEST_PAUSE = 60.0
 _BY_AGE: tuple[tuple[Kind[Any], str, float], ...] = (
@@ -64,7 +66,9 @@ class Retention:
         await self._forget(TASK, "stopped", tasks_before, forget_tasks)
         await self._forget(SERVICE, "inactive", tasks_before, forget_services)
         await self._forget(SERVICE_DEPLOYMENT, "over", now - DEPLOYMENT_SECONDS, forget_deployments)
-        for kind, index, seconds in _BY_AGE:
+        # By when a task ended: one that runs has no record yet, however old it is.
+        usage = (USAGE, "ended", self._parts.settings.usage_retention_days * _DAY_SECONDS)
+        for kind, index, seconds in (*_BY_AGE, usage):
             await self._forget(kind, index, now - seconds, partial(forget_records, kind, index))
         clusters = await store.read(lambda tx: tx.all(CLUSTER))
         gone = [c.arn for c in clusters if c.status == "INACTIVE" and c.inactive_at is not None]

@@ -31,6 +31,7 @@ _POSITIVE = (
     "overcommit_cpu",
     "overcommit_memory",
     "exec_idle_seconds",
+    "usage_retention_days",
 )
 _NOT_NEGATIVE = (
     "image_cache_bytes",
@@ -96,6 +97,8 @@ class Settings:
     """Oldest data points are dropped beyond this total size of stored metrics."""
     stopped_task_seconds: float = 3600.0
     """How long a stopped task stays describable."""
+    usage_retention_days: int = 400
+    """How long `neargate cost` counts a task that has ended; then its usage record is removed."""
     service_healthy_seconds: float = 40.0
     """A service's task without target and health check counts as healthy after running so long."""
     task_dir_min_free_bytes: int = 256 * 1024**2

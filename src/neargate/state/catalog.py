@@ -81,7 +81,14 @@ ACCOUNT_SETTING = Kind(
     "account-setting", AccountSetting, lambda r: f"{r.account}/{r.region}/{r.principal_arn}/{r.name}"
 )
 USAGE = Kind(
-    "usage", Usage, lambda r: r.task_arn, {"cluster": lambda r: r.cluster, "family": lambda r: r.family}
+    "usage",
+    Usage,
+    lambda r: r.task_arn,
+    {
+        "cluster": lambda r: r.cluster,
+        "family": lambda r: r.family,
+        "ended": lambda r: minute(r.stopped_at),
+    },
 )
 NODE = Kind("node", Node, lambda r: r.id)
 

@@ -8,12 +8,13 @@ from msgspec.structs import replace
 
 from neargate.control import retention
 from neargate.control.bootstrap import ensure_default_network
+from neargate.control.cost import cost
 from neargate.control.loops import Loops
 from neargate.control.metering import usage_of
 from neargate.control.retention import Retention
 from neargate.kit.settings import Settings, SettingsError
 from neargate.model.lifecycle import request_stop
-from neargate.model.task import Cluster, TokenUse
+from neargate.model.task import Cluster, Task, TokenUse
 from neargate.state.catalog import CLUSTER, INTERFACE, SECURITY_GROUP, SUBNET, TASK, TOKEN_USE, USAGE, VPC
 from tests.unit.control.house import SCOPE, Parts, add_node, add_tasks, house, make_task, subnets
 
@@ -108,6 +109,38 @@ async def test_retention_forgets_what_is_due_and_nothing_else(tmp_path: Path) ->
         assert [t.id for t in await parts.store.read(lambda tx: tx.all(TOKEN_USE))] == ["new"]
         clusters = {c.arn for c in await parts.store.read(lambda tx: tx.all(CLUSTER))}
         assert clusters == {in_use.arn, "fresh", "alive"}
+
+
+@pytest.mark.parametrize("days", [1, 400])
+async def test_usage_is_kept_for_its_days_after_the_task_ended(tmp_path: Path, days: int) -> None:
+    async with house(tmp_path, usage_retention_days=days) as parts:
+        now, kept = parts.clock.now(), days * 24 * 3600.0
+        begun = now - 2 * kept
+
+        def ended(number: int, at: float) -> Task:
+            return make_task(number, (), begun, pull_started_at=begun, stopped_at=at)
+
+        old = [usage_of(ended(number, now - kept - 120)) for number in range(700)]
+        young = usage_of(ended(9000, now - kept + 60))
+        (running,) = await add_tasks(parts, 1, 9001, pull_started_at=begun, last_status="RUNNING")
+        await parts.store.write(lambda tx: [tx.put(USAGE, usage) for usage in (*old, young)])
+        await Retention(parts).round()
+        assert len(old) > retention._BATCH
+        assert await parts.store.read(lambda tx: tx.all(USAGE)) == [young]
+        rows = {row["name"]: row["seconds"] for row in (await cost(parts, {}))["rows"]}
+        assert rows[running.id] == 2 * kept, "what runs counts in full, however long ago it began"
+
+        stopped = replace(running, last_status="STOPPED", stopped_at=now)
+        await parts.store.write(lambda tx: tx.put(TASK, stopped))
+        await run_until_released(parts, running.arn)
+        await Retention(parts).round()
+        assert {u.task_arn for u in await parts.store.read(lambda tx: tx.all(USAGE))} == {
+            young.task_arn,
+            running.arn,
+        }
+        parts.clock.advance(kept + 120)
+        await Retention(parts).round()
+        assert await parts.store.read(lambda tx: tx.all(USAGE)) == []
 
 
 async def test_a_loop_that_fails_is_started_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
