@@ -3,6 +3,7 @@
 from envoy.service.discovery.v3 import discovery_pb2
 
 from neargate.model import envoy
+from neargate.model.balancer_rules_attributes import SCALE_TO_ZERO
 from neargate.model.envoy import Translator
 from neargate.node.balancer.publication import Conversation, Publication
 from tests.support.envoy_rig import Rig, forward, group, listener, target
@@ -72,10 +73,30 @@ def test_what_is_led_to_comes_before_what_leads_there() -> None:
     published.publish(translator.resources(rig.view([listener(forward((TWO, 1)))], [TWO], [target(TWO, 80)])))
     assert client.told() == [
         ("Cluster", [NAME_TWO], []),
-        ("ClusterLoadAssignment", [NAME_TWO], [NAME_ONE]),
+        ("ClusterLoadAssignment", [NAME_TWO], []),
         ("RouteConfiguration", [FRONT], []),
         ("Cluster", [], [NAME_ONE]),
+        ("ClusterLoadAssignment", [], [NAME_ONE]),
     ]
+
+
+def test_requests_wait_before_the_last_endpoint_goes_and_until_the_first_has_come() -> None:
+    published, translator, rig = publication()
+    client = Client(published)
+    zero = group("zero", attributes={SCALE_TO_ZERO: "true"})
+    name = zero.arn.partition("/")[2]
+    front = listener(forward((zero, 1)))
+    awake = rig.view([front], [zero], [target(zero, 80)])
+    published.publish(translator.resources(awake))
+    client.told()
+    asleep = rig.view([front], [zero], [target(zero, 80, "draining")])
+    published.publish(translator.resources(asleep))
+    assert client.told() == [("RouteConfiguration", [FRONT], []), ("ClusterLoadAssignment", [name], [])]
+    published.publish(translator.resources(awake))
+    assert client.told() == [("ClusterLoadAssignment", [name], []), ("RouteConfiguration", [FRONT], [])]
+    published.publish(translator.resources(asleep))
+    # Not before Envoy has answered about the routes.
+    assert client.told(acknowledge=False) == [("RouteConfiguration", [FRONT], [])]
 
 
 def test_a_target_costs_one_message() -> None:

@@ -1,8 +1,12 @@
 """Requests that wait for a service which is scaled to zero, and what is counted: with a real Envoy."""
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from neargate.model import traffic
@@ -38,6 +42,30 @@ def test_a_request_waits_until_a_target_is_there(rig: Rig) -> None:
         assert {answer.result(20).body for answer in asked} == {"hello from woken"}
     assert rig.woken == [ZERO.arn]
     assert rig.get().body == "hello from woken"
+
+
+def test_whoever_asks_while_it_falls_asleep_or_wakes_is_answered_by_a_target(rig: Rig) -> None:
+    front = listener(forward((ZERO, 1)))
+    _, port = rig.web("woken")
+    rig.publish(rig.view([front], [ZERO], [target(ZERO, port)]))
+    over = threading.Event()
+
+    def ask() -> Counter[int]:
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            found: Counter[int] = Counter()
+            while not over.is_set():
+                found[client.get(f"http://{rig.address}/").status_code] += 1
+        return found
+
+    with ThreadPoolExecutor() as threads:
+        asking = [threads.submit(ask) for _ in range(3)]
+        for _ in range(20):
+            for state in ("draining", "healthy"):
+                rig.publish(rig.view([front], [ZERO], [target(ZERO, port, state)]))
+                time.sleep(0.02)
+        over.set()
+        statuses = sum((answers.result(20) for answers in asking), Counter())
+    assert set(statuses) == {200}, statuses
 
 
 def test_it_waits_in_a_group_among_others_too(rig: Rig) -> None:

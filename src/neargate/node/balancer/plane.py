@@ -69,9 +69,9 @@ class Plane:
             await firewall.open_balancers(self._instance, ports)
             self._ports = ports
         number = self._publication.publish(self._translator.resources(view, self._clock.now()))
+        self._waking.take(view, number)  # before anything else runs: Envoy may ask as soon as it is told
         await self._kernel.take(view)
         self._view = view
-        self._waking.take(view, number)
         self._openings.take(view, number)
         self._counters.view = self._access_logs.view = view
         if before is not None and before - wanted:

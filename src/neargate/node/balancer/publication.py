@@ -2,7 +2,8 @@
 
 Called by ads.py. A change is told in three steps, each when Envoy has taken the one before: clusters with
 their endpoints and certificates, then listeners and routes that lead there, then the end of what nothing
-leads to any more. So no request is ever led to what Envoy does not know.
+leads to any more. So no request is ever led to what Envoy does not know, nor past the waiting (waking.py) to
+a cluster that has lost its last endpoint.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ class _Packed:
     source: envoy.Resource
     version: str
     resource: any_pb2.Any
+    empty: bool
+    """Endpoints of a cluster that has none."""
 
 
 class Publication:
@@ -71,9 +74,10 @@ class Publication:
             return known
         message = packed(kind, resource)
         version = hashlib.sha256(message.value).hexdigest()[:16]
-        return (
-            known if known is not None and known.version == version else _Packed(resource, version, message)
-        )
+        if known is not None and known.version == version:
+            return known
+        empty = kind == envoy.ENDPOINTS and not resource["endpoints"]
+        return _Packed(resource, version, message, empty)
 
     def answered(self, listeners: Collection[str], refusal: str) -> bool:
         """Envoy took these listeners, but for those that a refusal names; whether it says anything new."""
@@ -156,17 +160,18 @@ class Conversation:
         number = self._publication.number
         self._try_again()
         for kind in _FIRST:
-            if response := self._news(kind, removed=kind != envoy.CLUSTER):
+            if response := self._news(kind, ended=False):
                 return response
         if not self._has_clusters():
             return None
         for kind in _THEN:
-            if response := self._news(kind, removed=True):
+            if response := self._news(kind, ended=True):
                 return response
         if any(kind in self._pending for kind in _THEN):
             return None
-        if response := self._news(envoy.CLUSTER, removed=True):
-            return response
+        for kind in _FIRST:
+            if response := self._news(kind, ended=True):
+                return response
         if not self._pending:
             self._publication.taken(number)
         return None
@@ -188,13 +193,16 @@ class Conversation:
             and (not names or names <= self._known.get(envoy.ENDPOINTS, {}).keys())
         )
 
-    def _news(self, kind: str, *, removed: bool) -> discovery_pb2.DeltaDiscoveryResponse | None:
+    def _news(self, kind: str, *, ended: bool) -> discovery_pb2.DeltaDiscoveryResponse | None:
+        """ended -- also what is gone, and that what was there has come to be empty."""
         if kind not in self._known or kind in self._pending:
             return None
         known, wanted = self._known[kind], self._publication.wanted[kind]
         names = wanted.keys() if kind in _WHOLE else wanted.keys() & self._asked[kind]
         changed = [name for name in names if known.get(name) != wanted[name].version]
-        gone = [name for name in known if name not in wanted] if removed else []
+        if not ended:
+            changed = [name for name in changed if name not in known or not wanted[name].empty]
+        gone = [name for name in known if name not in wanted] if ended else []
         if not changed and not gone:
             return None
         self._nonces += 1

@@ -72,18 +72,25 @@ class Waking:
         return external_auth_pb2.CheckResponse()
 
     async def _answering(self, group: str) -> None:
+        """Until Envoy has been told of somebody, who is still there by then."""
+        number = None
+        while number is None or self._awake.get(group) != number:
+            await self._woken(group)
+            number = self._awake[group]
+            await self._publication.applied(number)
+
+    async def _woken(self, group: str) -> None:
         news = asyncio.Event()
         self._news.add(news)
         try:
             while group not in self._awake:
+                news.clear()  # before: what comes while the control plane is asked is news
                 await self._wake(group)
-                news.clear()
                 try:
                     async with asyncio.timeout(_ASK_AGAIN_SECONDS):
                         await news.wait()
                 except TimeoutError:
                     continue
-            await self._publication.applied(self._awake[group])
         finally:
             self._news.discard(news)
 
