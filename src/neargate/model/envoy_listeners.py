@@ -19,6 +19,12 @@ _KEPT_UDP_SECONDS = 120
 _KEEP_ALIVE_SECONDS = 3600
 _WAKING_SECONDS = 35
 """More than the node waits (node/balancer/waking.py): its own answer is the better one."""
+_ASKED_AGAIN = {
+    "retry_on": "connect-failure,refused-stream,reset,cancelled,unavailable",
+    "num_retries": 1000,
+    "retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"},
+}
+"""As long as that: who waits does so through a restart of the daemon, which Envoy outlives."""
 
 
 def is_http(listener: Listener) -> bool:
@@ -84,7 +90,11 @@ def _http_manager(balancer: LoadBalancer, wanted: Listener, logs: str) -> dict[s
 def _http_filters() -> list[dict[str, Any]]:
     lua = {"@type": _EXT + "filters.http.lua.v3.Lua"}
     stateful = {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"}
-    node = {"envoy_grpc": {"cluster_name": NODE_CLUSTER}, "timeout": f"{_WAKING_SECONDS}s"}
+    node = {
+        "envoy_grpc": {"cluster_name": NODE_CLUSTER},
+        "timeout": f"{_WAKING_SECONDS}s",
+        "retry_policy": _ASKED_AGAIN,
+    }
     waking = {
         "@type": _EXT + "filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",

@@ -1,17 +1,26 @@
 """Requests that wait for a service which is scaled to zero, and what is counted: with a real Envoy."""
 
+import asyncio
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 
+from neargate.kit.clock import SystemClock
 from neargate.model import traffic
 from neargate.model.balancer_rules_attributes import SCALE_TO_ZERO
 from neargate.model.traffic import Between, Reading
+from neargate.node.balancer import envoy
+from neargate.node.balancer.base import BalancerCell
+from neargate.node.balancer.publication import Publication
+from neargate.node.balancer.waking import Waking
 from tests.support.envoy_rig import Rig, forward, group, listener, target
 from tests.support.real import eventually
 
@@ -66,6 +75,52 @@ def test_whoever_asks_while_it_falls_asleep_or_wakes_is_answered_by_a_target(rig
         over.set()
         statuses = sum((answers.result(20) for answers in asking), Counter())
     assert set(statuses) == {200}, statuses
+
+
+def test_it_waits_for_longer_than_the_node_is_asked_whether_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(envoy._STILL_THERE, "interval", "0.1s")
+    with Rig(tmp_path / "rig") as rig, ThreadPoolExecutor() as threads:
+        rig.publish(rig.view([listener(forward((ZERO, 1)))], [ZERO]))
+        asked = threads.submit(rig.get)
+        time.sleep(2)
+        rig.publish(rig.view([listener(forward((ZERO, 1)))], [ZERO], [target(ZERO, rig.web("woken")[1])]))
+        assert asked.result(20).body == "hello from woken"
+        stats = rig.do(rig.envoy.ask("/stats?filter=cluster.node.upstream_cx_destroy$"))
+    assert stats == b"cluster.node.upstream_cx_destroy: 0\n"
+
+
+def test_it_waits_through_a_restart_of_the_daemon(tmp_path: Path) -> None:
+    with Rig(tmp_path / "rig") as rig, ThreadPoolExecutor() as threads:
+        view = rig.view([listener(forward((ZERO, 1)))], [ZERO])
+        rig.publish(view)
+        before = threads.submit(rig.get)
+        eventually(lambda: rig.woken, "the service is asked for")
+        with gone(rig):
+            meanwhile = threads.submit(rig.get)
+            time.sleep(2)
+            assert not before.done()
+            assert not meanwhile.done()
+        rig.woken.clear()
+        rig.publish(view)
+        eventually(lambda: rig.woken, "the service is asked for anew")
+        rig.publish(rig.view([listener(forward((ZERO, 1)))], [ZERO], [target(ZERO, rig.web("woken")[1])]))
+        assert before.result(20).body == meanwhile.result(20).body == "hello from woken"
+
+
+@contextmanager
+def gone(rig: Rig) -> Iterator[None]:
+    """As a daemon goes, whose Envoy runs on, and as another comes, who knows nothing of it."""
+    rig._loop.call_soon_threadsafe(rig._running.cancel)
+    wait([rig._running], 20)
+    rig.do(asyncio.sleep(0.1))
+    yield
+    rig.publication = Publication()
+    rig.waking = Waking(cast("BalancerCell", rig), rig.publication, SystemClock())
+    ready: Future[None] = Future()
+    rig._running = asyncio.run_coroutine_threadsafe(rig._run(ready), rig._loop)
+    ready.result(20)
 
 
 def test_it_waits_in_a_group_among_others_too(rig: Rig) -> None:

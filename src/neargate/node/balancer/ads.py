@@ -20,7 +20,12 @@ from envoy.service.discovery.v3 import discovery_pb2
 from neargate.node.balancer.publication import Conversation, Publication
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-_LARGEST = 64 << 20
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 << 20),
+    # Envoy asks now and then whether we are there (envoy.py): who is only asked for long, as while a request
+    # waits, would take that amiss and end the connection with all that waits on it.
+    ("grpc.http2.max_ping_strikes", 0),
+)
 
 
 class Ads:
@@ -60,7 +65,7 @@ async def _tell(conversation: Conversation, news: asyncio.Event, context: Any) -
 @asynccontextmanager
 async def served(path: Path, gid: int, *handlers: grpc.GenericRpcHandler) -> AsyncIterator[None]:
     """Serve on a socket that only the group may connect to. Raise OSError."""
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", _LARGEST)])
+    server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers(handlers)
     path.unlink(missing_ok=True)
     before = os.umask(0o177)

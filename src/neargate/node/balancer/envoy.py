@@ -30,12 +30,15 @@ _TRACKED = 14
 """Requests that hold so many bytes, as a power of two."""
 _ASKED = 8192
 """Requests about which the node is asked at a time; for each group it bounds them itself (waking.py)."""
+_BOUNDED = ("max_requests", "max_pending_requests", "max_retries")
 _PIDS = 512
 _CPU_SHARES = 4096
 _LOG = 1 << 20
 _DRAIN_SECONDS = 600
 _EXT = "type.googleapis.com/envoy.extensions."
 _AGAIN = {"base_interval": "0.1s", "max_interval": "0.5s"}
+_STILL_THERE = {"interval": "30s", "timeout": "10s"}
+"""How often it asks whether the node is."""
 _RUNTIME = {
     "re2.max_program_size.error_level": 10_000,
     "re2.max_program_size.warn_level": 10_000,
@@ -169,7 +172,7 @@ def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
     ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
     service = {"envoy_grpc": {"cluster_name": NODE_CLUSTER}, "retry_policy": {"retry_back_off": _AGAIN}}
     pipe = {"endpoint": {"address": {"pipe": {"path": str(node)}}}}
-    http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}}
+    http2 = {"http2_protocol_options": {"connection_keepalive": _STILL_THERE}}
     return {
         "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
         "dynamic_resources": {
@@ -188,9 +191,7 @@ def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
                     "name": NODE_CLUSTER,
                     "type": "STATIC",
                     "connect_timeout": "2s",
-                    "circuit_breakers": {
-                        "thresholds": [{"max_requests": _ASKED, "max_pending_requests": _ASKED}]
-                    },
+                    "circuit_breakers": {"thresholds": [dict.fromkeys(_BOUNDED, _ASKED)]},
                     "load_assignment": {
                         "cluster_name": NODE_CLUSTER,
                         "endpoints": [{"lb_endpoints": [pipe]}],
