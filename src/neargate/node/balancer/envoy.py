@@ -170,7 +170,8 @@ def most_connections() -> int:
 def bootstrap(instance: str, admin: Path, node: Path) -> dict[str, Any]:
     """Its static configuration: where it is told the rest, and its bounds."""
     ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    service = {"envoy_grpc": {"cluster_name": NODE_CLUSTER}, "retry_policy": {"retry_back_off": _AGAIN}}
+    again = {"retry_back_off": _AGAIN}
+    service = {"envoy_grpc": {"cluster_name": NODE_CLUSTER, "retry_policy": again}}
     pipe = {"endpoint": {"address": {"pipe": {"path": str(node)}}}}
     http2 = {"http2_protocol_options": {"connection_keepalive": _STILL_THERE}}
     return {
