@@ -195,8 +195,10 @@ def test_a_service_sleeps_while_nobody_asks_and_the_first_request_is_answered(
     url = f"http://{fleet.address(balancer)}/"
 
     def asleep() -> bool:
+        """With no target that drains: until Envoy is told, it still answers, and nobody is woken."""
         service = fleet.describe("zero")
-        return bool(service["desiredCount"] == service["runningCount"] == 0)
+        there = fleet.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        return bool(service["desiredCount"] == service["runningCount"] == 0 and not there)
 
     with httpx.Client(trust_env=False, timeout=60) as client:
         for _ in range(2):
