@@ -334,7 +334,7 @@ class _Machine:
                 self._say(guest, {"id": message["id"], "ok": {}})
 
     def _started(self, guest: socket.socket, message: dict[str, Any]) -> None:
-        state = {"running": True, "started_at": time.time(), "restarts": 0}
+        state = {"running": True, "started_at": time.time_ns(), "restarts": 0}
         name = message["name"]
         self._say(guest, {"event": "states", "states": {name: state}})
         self._say(guest, {"id": message["id"], "ok": {}})

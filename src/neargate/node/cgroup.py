@@ -58,6 +58,18 @@ def cpu_weight(shares: int) -> int:
     return max(1, min(10000, 1 + ((max(2, min(262144, shares)) - 2) * 9999) // 262142))
 
 
+def limits_v2(resources: dict[str, Any]) -> dict[str, str]:
+    """What a runtime writes to a group's files for OCI resources, in version 2."""
+    memory = resources.get("memory", {})
+    found = {}
+    if "limit" in memory:
+        found = {"memory.max": memory["limit"], "memory.swap.max": memory["swap"] - memory["limit"]}
+    if "reservation" in memory:
+        found["memory.low"] = memory["reservation"]
+    found |= {"cpu.weight": cpu_weight(resources["cpu"]["shares"]), "pids.max": resources["pids"]["limit"]}
+    return {name: str(value) for name, value in found.items()}
+
+
 class Group:
     """One group in all trees. `path` is relative to the trees:
     `neargate_<instance>/<sandbox>[/<container>]`.
@@ -94,23 +106,15 @@ class Group:
         """memory -- bytes, swap included. cpu -- units of 1/1024, as relative weight (see `quota`)."""
         if self.v2:
             limits = {"limit": memory, "swap": memory}
-            self.hold({"memory": limits, "pids": {"limit": pids}, "cpu": {"shares": cpu}})
+            wanted = limits_v2({"memory": limits, "pids": {"limit": pids}, "cpu": {"shares": cpu}})
+            for name, value in wanted.items():
+                write = _try_write if name == "memory.swap.max" else _write
+                write(f"{MOUNT}/{self.path}/{name}", value)
         else:
             _write(f"{MOUNT}/memory/{self.path}/memory.limit_in_bytes", str(memory))
             _try_write(f"{MOUNT}/memory/{self.path}/memory.memsw.limit_in_bytes", str(memory))
             _write(f"{MOUNT}/pids/{self.path}/pids.max", str(pids))
             _write(f"{MOUNT}/cpu/{self.path}/cpu.shares", str(max(2, cpu)))
-
-    def hold(self, resources: dict[str, Any]) -> None:
-        """As a runtime would hold a container to OCI resources, in version 2. Raise OSError."""
-        memory, here = resources.get("memory", {}), f"{MOUNT}/{self.path}"
-        if memory:
-            _write(f"{here}/memory.max", str(memory["limit"]))
-            _try_write(f"{here}/memory.swap.max", str(memory["swap"] - memory["limit"]))
-        if "reservation" in memory:
-            _write(f"{here}/memory.low", str(memory["reservation"]))
-        _write(f"{here}/cpu.weight", str(cpu_weight(resources["cpu"]["shares"])))
-        _write(f"{here}/pids.max", str(resources["pids"]["limit"]))
 
     def quota(self, cpu: int) -> None:
         """Hold the group to cpu/1024 processors. Set after the start: under a quota a start takes twice

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from neargate.node import guest
 from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.microvm import clock, cpio, guest_image, monitors, templates, verdict
 from neargate.node.drivers.microvm.driver import MicrovmDriver
-from neargate.node.drivers.microvm.vmm import firecracker, scratch
+from neargate.node.drivers.microvm.vmm import birth, firecracker, scratch
 from neargate.node.drivers.microvm.vmm.machine import REHEARSAL_SLOT, Size
 from neargate.node.network import claims
 from tests.contracts.drivers.rig import Rig, eventually, lines, shell
@@ -88,10 +89,17 @@ async def test_a_task_runs_in_a_clone_and_leaves_nothing(stand: Stand) -> None:
         assert lines(sandbox, "c").startswith(EROFS)  # its image is in its slot
         assert sandbox.states["c"].running
         born = stand.guest("born")[-1]
-        assert born["setup"]["interface"]["address"] == stand.rig.specs[sandbox.id].interface.address
-        assert len(bytes.fromhex(born["entropy"])) == 64
+        interface = stand.rig.specs[sandbox.id].interface
+        assert interface
+        hardware, rest = (bytes.fromhex(requests) for requests in born["network"])
+        assert bytes.fromhex(interface.mac.replace(":", "")) in hardware
+        assert socket.inet_aton(interface.address) in rest and socket.inet_aton(interface.gateway) in rest
+        assert born["setup"]["id"] == sandbox.id == born["names"][1].strip()
+        assert interface.address in born["files"]["hosts"]
+        bits, length, entropy = struct.unpack("=ii64s", bytes.fromhex(born["entropy"]))
+        assert (bits, length) == (512, 64) and len(set(entropy)) > 16
         assert len(_links(stand)) == 1
-        assert f"{born['setup']['interface']['address']} dev {_links(stand)[0]}" in _routes()
+        assert f"{interface.address} dev {_links(stand)[0]}" in _routes()
         group = Path("/proc", str(sandbox.states["c"].pid), "cgroup").read_text()
         assert sandbox.id in group
         assert (stand.rig.directory_of(stand.rig.specs[sandbox.id]) / "disk").exists()
@@ -229,10 +237,10 @@ async def test_demanded_where_it_boots_no_guest_the_tier_is_not_there(
 
 
 _HOST = """
-import json, os, socket, sys, time
+import json, socket, sys, time
 sys.path.append("/agent")
 from neargate.node.guest import frames
-rehearsal, now = json.load(open("/told.json"))
+rehearse, born = json.load(open("/told.json"))
 
 class Host:
     def __init__(self, number):
@@ -254,7 +262,7 @@ class Host:
 
 host = Host(1)
 host.hear()
-host.say({"op": "rehearse", "entropy": os.urandom(64).hex(), "time": now, **rehearsal})
+host.say(rehearse)
 host.hear()
 host.socket.close()
 broken = Host(1)
@@ -262,15 +270,23 @@ broken.socket.close()
 host = Host(1)
 host.hear()
 files = Host(2)
-host.say({"op": "born", "entropy": os.urandom(64).hex(), "time": now, "setup": rehearsal["setup"]})
+if born["setup"]["scratch_released"]:
+    host.say({"op": "release"})
+    host.hear()
+host.say(born)
 host.hear()
+there = [socket.gethostname(), *(open(path).read().strip() for path in ("/etc/machine-id", "/task/file-c-0"))]
+there += [open("/task/hosts").read().strip(), open("/sys/class/net/eth0/address").read().strip()]
+there += [open(f"/sys/fs/cgroup/neargate/task/{name}.max").read().strip() for name in ("memory", "pids")]
+print("born:", *there, flush=True)
 """
 """A supervisor, in the guest itself: it speaks through the kernel's own vsock."""
 
 
 @pytest.mark.microvm
+@pytest.mark.parametrize("released", [False, True], ids=["with its scratch disk", "with another one"])
 def test_the_guest_for_firecracker_boots_and_its_agent_is_met_again_at_its_vsock(
-    tmp_path: Path, cache: Path
+    tmp_path: Path, cache: Path, released: bool
 ) -> None:
     """In QEMU, which boots an unpacked kernel by the same protocol. It has no vsock device, so who speaks
     with the agent is in the guest."""
@@ -279,9 +295,14 @@ def test_the_guest_for_firecracker_boots_and_its_agent_is_met_again_at_its_vsock
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "host.py").write_text(_HOST)
-    rehearsal = templates._rehearsal()
-    rehearsal["start"]["slot"] = REHEARSAL_SLOT
-    (tree / "told.json").write_text(json.dumps([rehearsal, time.time()]))
+    rehearsal = templates._rehearsal(512, REHEARSAL_SLOT)
+    interface = {"mac": "02:00:00:00:00:02", "address": "192.0.2.3", "gateway": "192.0.2.1"}
+    files = {"hosts": "h\n", "hostname": "n\n", "resolv.conf": "r\n", "file-c-0": "text"}
+    setup = {"id": "1" * 32, "hostname": "born", "interface": interface, "files": files, "shared_pid": False}
+    setup |= {"memory": 64 << 20, "cpu": 256, "pids": 100}
+    born = birth.told(setup, [], released, rehearsal["writes"])
+    told_it = [birth.message("rehearse", rehearsal), birth.message("born", born)]
+    (tree / "told.json").write_text(json.dumps(told_it))
     (tree / "loopback.ko").write_bytes(next(modules.rglob("vsock_loopback.ko")).read_bytes())
     init = (Path(guest.__file__).parent / "init2.sh").read_text()
     start = "/bin/busybox insmod /loopback.ko\n/usr/bin/python3 -I -S -B /host.py &\nexec /usr/bin/python3"
@@ -292,7 +313,12 @@ def test_the_guest_for_firecracker_boots_and_its_agent_is_met_again_at_its_vsock
         cpio.write(tree, file)  # a later archive's files take the place of an earlier one's
     said = _output(_as_firecracker(image, tmp_path), 200)
     heard = [line.removeprefix("agent: ") for line in said if line.startswith("agent:")]
+    if released:  # it has let go of its disk; nobody puts another one there
+        assert heard[:4] == ["ready"] * 4 and "other disk does not appear" in "".join(heard[4:]), said[-40:]
+        return
     assert heard == ["ready", "ready", "ready", "states"], said[-40:]
+    is_now = ["born", "1" * 32, "text", "h", interface["mac"], str(64 << 20), "100"]
+    assert said[-1].split() == ["born:", *is_now], said[-40:]
 
 
 def _output(command: list[str], seconds: int) -> list[str]:
@@ -302,7 +328,7 @@ def _output(command: list[str], seconds: int) -> list[str]:
         assert process.stdout
         for line in process.stdout:
             found.append(line.decode(errors="replace").strip())
-            if found[-1] == "agent: states" or "Kernel panic" in found[-1]:
+            if found[-1].startswith(("born:", "Traceback")) or "Kernel panic" in found[-1]:
                 process.terminate()
     return found
 

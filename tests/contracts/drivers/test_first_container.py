@@ -34,6 +34,7 @@ _VARIANTS = {
         "tmpfs": (Tmpfs(target="/tmp", size=1 << 20, options=("mode=1777",)),),
     },
     "held": {"memory": 64 << 20, "memory_reservation": 32 << 20, "cpu": 128},
+    "reserved": {"memory_reservation": 32 << 20},
     "limits": {"ulimits": (Ulimit(name="nofile", soft=100, hard=200), Ulimit(name="core", soft=0, hard=-1))},
     "with less": {"capabilities_drop": ("CHOWN", "NET_RAW")},
     "with init": {"init": True},
@@ -101,6 +102,12 @@ async def test_what_cannot_be_started_is_refused_in_the_runtimes_words(
         causes.append(str(refused.value))
     assert causes[0] == causes[1]
     assert cause is None or causes[0] == cause
+
+
+async def test_a_small_first_container_has_its_memory_for_itself(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "cat /sys/fs/cgroup/memory.peak", memory=6 << 20))
+    assert await ended(sandbox, "c", 30) == 0
+    assert int(lines(sandbox, "c")) < 4 << 20
 
 
 async def test_the_first_container_ends_and_starts_again_as_any_other(rig: Rig) -> None:

@@ -46,6 +46,23 @@ def test_limits_and_quota(tree: Path) -> None:
     assert (tree.parent / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
 
 
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        ({}, {}),
+        ({"limit": 100, "swap": 150}, {"memory.max": "100", "memory.swap.max": "50"}),
+        ({"reservation": 7}, {"memory.low": "7"}),
+        (
+            {"limit": 9, "swap": 9, "reservation": 7},
+            {"memory.max": "9", "memory.swap.max": "0", "memory.low": "7"},
+        ),
+    ],
+)
+def test_limits_of_oci_resources(memory: dict[str, int], expected: dict[str, str]) -> None:
+    resources = {"memory": memory, "cpu": {"shares": 256}, "pids": {"limit": 3}}
+    assert cgroup.limits_v2(resources) == expected | {"cpu.weight": "10", "pids.max": "3"}
+
+
 def test_usage_and_oom(tree: Path) -> None:
     (tree / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
     (tree / "memory.current").write_text("5000\n")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from neargate.node.drivers.microvm.vmm import firecracker, firecracker_vm, scratch
+from neargate.node.drivers.microvm.vmm import birth, firecracker, firecracker_vm, scratch
 from neargate.node.drivers.microvm.vmm.firecracker_vm import FirecrackerVm
 from neargate.node.drivers.microvm.vmm.vm import VmError
 from neargate.node.network import rtnetlink as nl
@@ -52,7 +52,7 @@ def about(tmp_path: Path) -> dict[str, Any]:
         "vmm": "firecracker", "directory": str(here), "cpus": 2, "memory": 512, "uid": UID - 1,
         "kernel": str(tmp_path / "kernel"), "initramfs": str(tmp_path / "initramfs"), "scratch": str(disk),
         "rehearsal_image": str(_image(tmp_path / "rehearsal.erofs", "rehearsal")), "boot_seconds": 30,
-        "rehearsal": {"setup": {}, "start": {}},
+        "rehearsal": {"setup": {}, "names": [], "network": None, "files": {}, "writes": [], "start": {}},
     }  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_a_template_is_frozen_without_a_connection_and_its_clones_are_of_its_fil
     assert [entry["frozen_connections"] for entry in guests] == [0, 0]
     assert guests[0]["size"] == {"vcpu_count": 2, "mem_size_mib": 512}
     for vm, name in ((one, "one"), (other, "other")):
-        vm.send({"op": "born", "setup": {"id": name}})
+        vm.send(birth.message("born", {"setup": {"id": name}}))
         vm.hear("states", 30)
     disks = [stand.directory / name / "disk" for name in ("one", "other")]
     for disk in disks:
@@ -199,7 +199,7 @@ def test_the_scratch_disk_is_exchanged_and_named(stand: Stand) -> None:
     vm.name_scratch(f"{directory}/disk")
     after = stand.directory / "one/disk"
     assert after.stat().st_ino != before and os.fstat(vm.scratch).st_ino == after.stat().st_ino
-    vm.send({"op": "born", "setup": {"id": "x"}})
+    vm.send(birth.message("born", {"setup": {"id": "x"}}))
     _eventually(lambda: after.read_bytes()[4096:4110] == b"the task's own")
     vm.kill()
     vm.remove()
@@ -259,7 +259,7 @@ def test_connections_that_break_with_the_old_ones_are_made_again(stand: Stand) -
     stand.template()
     stand.behave(breaks=3)
     vm = stand.clone("one")
-    vm.send({"op": "born", "setup": {"id": "x"}})
+    vm.send(birth.message("born", {"setup": {"id": "x"}}))
     assert vm.hear("states", 30)["states"] == {}
 
 

@@ -31,6 +31,7 @@ from neargate.node.shim.peers import Peer
 from neargate.node.shim.terminals import WINDOW
 
 MIB = 1 << 20
+NS = 1_000_000_000
 
 
 # -- frames --------------------------------------------------------------------------------------------
@@ -78,19 +79,54 @@ def test_a_message_that_is_no_object(payload: bytes) -> None:
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        ({"running": True, "pid": 1, "started_at": 5.0}, {"running": True, "pid": 77, "started_at": 5.0}),
+        (
+            {"running": True, "pid": 1, "started_at": 5 * NS},
+            {"running": True, "pid": 77, "started_at": 5.0, "stopped_at": None},
+        ),
         ({"running": False, "exit_code": 3}, {"running": False, "pid": None, "exit_code": 3}),
         ({"running": False, "exit_code": 1 << 80}, {"exit_code": 0}),
         ({"running": "yes", "exit_code": "3"}, {"running": False, "exit_code": None}),
         ({"name": "other", "runtime_id": "x"}, {"name": "c", "runtime_id": "task-1"}),
         ({"started_at": float("nan"), "restarts": -4}, {"started_at": None, "restarts": 0}),
         ({"started_at": 1e300, "oom_killed": 1}, {"started_at": None, "oom_killed": False}),
+        (
+            {"started_at": 1_700_000_000 * NS + NS // 2, "stopped_at": 1_700_000_001 * NS},
+            {"started_at": 1_700_000_000.5, "stopped_at": 1_700_000_001.0},
+        ),
+        ({"started_at": 0, "stopped_at": 1}, {"started_at": 0.0, "stopped_at": 1e-9}),
     ],
 )
 def test_states_are_checked(state: dict[str, Any], expected: dict[str, Any]) -> None:
     found = told.states({"c": state, "ghost": state}, {"c": "task-1"}, {"c": "task-1"}, 77)
     assert set(found) == {"c"}
     assert expected.items() <= found["c"].items()
+
+
+@pytest.mark.parametrize("which", ["started_at", "stopped_at"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        5.0,
+        1.7e18,
+        float("inf"),
+        float("nan"),
+        -1,
+        -NS,
+        1 << 90,
+        10**400,
+        -(10**400),
+        True,
+        False,
+        "5",
+        [5],
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_time_that_is_none(which: str, value: object) -> None:
+    """A guest's are nanoseconds."""
+    found = told.states({"c": {which: value}}, {"c"}, {"c": "task-1"}, 77)
+    assert found["c"][which] is None
 
 
 @pytest.mark.parametrize("nonsense", [None, [], "x", {"c": 5}, {"c": None}])

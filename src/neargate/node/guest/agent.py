@@ -16,17 +16,16 @@ from collections.abc import Callable
 from typing import Any
 
 from neargate.node import cgroup
-from neargate.node.guest import devices, shares
+from neargate.node.guest import devices, places, shares
 from neargate.node.guest.disks import Disks, KeptDisks
-from neargate.node.guest.first import GROUP, ID, First
+from neargate.node.guest.first import ID, First
 from neargate.node.guest.identity import Identity
+from neargate.node.guest.places import CGROUP, DIRECTORY, FIRST, KEPT_OPEN
 from neargate.node.guest.port import Output, Port, VsockPort, agent_port
 from neargate.node.shim import birth, files, kernel
 from neargate.node.shim.container import Container
 from neargate.node.shim.main import Shim
 
-DIRECTORY, IMAGES = "/task", "/images"
-CGROUP = "neargate/task"
 RUNTIME, RUNTIME_OPTIONS = "/usr/bin/crun", ("--cgroup-manager=cgroupfs",)
 RUNTIME_STATE = "/rt"
 """In the machine's memory: environments hold secrets, and the scratch disk is a file of the host."""
@@ -41,12 +40,14 @@ SCRATCH = 0
 
 class GuestContainer(Container):
     port: Port
+    mounted: set[str]
+    """Places of images that are."""
     first: First | None = None
     """What it is made of, if it was made ahead."""
 
     def made_of(self, first: First) -> None:
         self.first, self.bundle = first, first.bundle
-        self.group = cgroup.Group(f"{CGROUP}/{GROUP}", v2=True)
+        self.group = first.group
 
     def stdio(self, request: dict[str, Any]) -> tuple[list[tuple[int, int]], list[str], list[int]]:
         if self.first is None:
@@ -67,6 +68,21 @@ class GuestContainer(Container):
             self.first, self.bundle = None, self.directory
             self.group = cgroup.Group(f"{CGROUP}/{self.name}", v2=True)
 
+    def made_before(self) -> bool:
+        return False
+
+    def now(self) -> float:
+        """In nanoseconds, for its supervisor to divide."""
+        return time.time_ns()
+
+    def first_process(self) -> int:
+        return self.first.pid if self.first else super().first_process()
+
+    def mount_image(self, image: str, lower: str) -> None:
+        if lower not in self.mounted:
+            kernel.mount_erofs(image, lower)
+            self.mounted.add(lower)
+
     def _mount_shared(self, name: str, user: dict[str, Any]) -> str:
         """Users are the volume's affair, and the server's on the host."""
         return shares.place(name)
@@ -84,12 +100,16 @@ class Guest(Shim):
         self._first: First | None = None
         self._status = ""
         """What the runtime keeps of a container that it has made."""
-        self._devices: list[dict[str, Any]] | None = None
-        """The rules that the group holds every container to."""
+        self._filter: dict[str, str] = {}
+        """Annotations of a configuration that says nothing of them: the rehearsal's."""
+        self._mounted: set[str] = set()
+        self._files: dict[str, int] = {}
+        """Those of the sandbox that are kept open."""
+        self._held_to_devices = False
 
     def new_container(self, name: str) -> GuestContainer:
         container = GuestContainer(self.setup, name)
-        container.port = self._port
+        container.port, container.mounted = self._port, self._mounted
         return container
 
     def wait_to_be_born(self) -> None:
@@ -100,6 +120,8 @@ class Guest(Shim):
                 if message["op"] == "born":
                     return self._be_born(message)
                 if message["op"] == "release":  # the scratch disk is to be another one
+                    for file in self._files.values():
+                        os.close(file)
                     kernel.umount(DIRECTORY, 0)
                     self._disks.release(SCRATCH)
                 else:
@@ -111,15 +133,18 @@ class Guest(Shim):
         into memory is then there in every clone. (And where the processor is emulated, in a clone kept
         ready, its translation.)"""
         self._take(message)
+        self._filter = message["start"]["config"]["annotations"]
         start = json.dumps(message["start"])
         if not self._first:
             self._run_rehearsal(json.loads(start))
             self._make_first(json.loads(start))
         self._run_rehearsal(json.loads(start))
-        kernel.umount(_place_of(message["start"]["slot"]))
+        kernel.umount(places.image(message["start"]["slot"]))
+        self._mounted.clear()
         self._quota_set = False
-        for name in self.setup["files"]:
-            os.unlink(f"{DIRECTORY}/{name}")  # what is there would be cut off block by block
+        for file in self._files.values():
+            os.ftruncate(file, 0)
+        self._identity.forget(message["undo"])
         self._make_first(json.loads(start))
         os.sync()
         time.sleep(_SETTLE_SECONDS)
@@ -136,8 +161,13 @@ class Guest(Shim):
             sys.stderr.write(f"rehearsal: {causes}\n")
         self.containers.clear()
         files.remove_tree(f"{DIRECTORY}/c")
+        os.mkdir(f"{DIRECTORY}/c")
+
+    def hold_to_quota(self) -> None:
+        """Not before it is said that the container runs: see `begun`."""
 
     def begun(self, container: Container) -> None:
+        super().hold_to_quota()
         if not self._status:  # the rehearsal's
             self._status = files.read(f"{RUNTIME_STATE}/{container.id}/status")
         super().begun(container)
@@ -158,7 +188,7 @@ class Guest(Shim):
     def _take(self, message: dict[str, Any]) -> None:
         self.setup.update(message["setup"])
         self._identity.take(message)
-        self._make()
+        self._make(message)
 
     def prepare(self) -> None:
         """All that can be made before it is known which sandbox this is."""
@@ -166,6 +196,8 @@ class Guest(Shim):
         self._identity = Identity()
         self.group.make()
         os.makedirs(RUNTIME_STATE, 0o700)
+        for slot in range(self._disks.count):
+            os.makedirs(places.image(slot))
         self._mount_scratch()
         runtime = [_sealed(RUNTIME), *RUNTIME_OPTIONS]
         self.setup |= {"uid_base": 0, "runtime": runtime, "user_namespace": -1, "stage": ""}
@@ -175,15 +207,18 @@ class Guest(Shim):
         kernel.mount(self._disks.device(SCRATCH), DIRECTORY, "ext4", flags, _SCRATCH_OPTIONS)
         if not os.path.lexists(f"{DIRECTORY}/rt"):  # the disk may be a copy of a template's
             os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
+        for name in KEPT_OPEN:
+            self._files[name] = os.open(f"{DIRECTORY}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
-    def _make(self) -> None:
+    def _make(self, told: dict[str, Any]) -> None:
         setup = self.setup
         if setup["scratch_released"]:
             self._disks.probe(SCRATCH)
             self._mount_scratch()
-        self.group.limit(setup["memory"], setup["pids"], setup["cpu"])
-        for name, text in setup["files"].items():
-            files.write(f"{DIRECTORY}/{name}", text)
+        for name, text in told["files"].items():
+            os.pwrite(self._files[name], text.encode(), 0)
+        for path, text in told["writes"]:
+            files.write(path, text)
         if setup["shared"]:
             shares.mount(setup["shared"])
         if setup["shared_pid"]:
@@ -213,7 +248,8 @@ class Guest(Shim):
             request["image"] = self._disks.device(request["slot"])
         except (OSError, IndexError) as error:
             return done(f"the image's disk does not appear: {error}")
-        request["lower"] = _place_of(request["slot"])
+        request["lower"] = places.image(request["slot"])
+        request["config"]["annotations"] = request["config"]["annotations"] or self._filter
         request["config"]["linux"]["personality"] = {"domain": "LINUX"}  # the container's: random again
         self._hold_to_devices(request["config"]["linux"]["resources"])
         first = self._first
@@ -226,11 +262,10 @@ class Guest(Shim):
                 first.discard()
 
     def _hold_to_devices(self, resources: dict[str, Any]) -> None:
-        """Once for all containers; what differs is left to the runtime. Raise OSError."""
-        if self._devices is None:
+        """Once for all containers, by the rehearsal's; others are left to the runtime. Raise OSError."""
+        if not self._held_to_devices:
             devices.attach(resources["devices"], CGROUP)
-            self._devices = resources["devices"]
-        if resources["devices"] == self._devices:
+            self._held_to_devices = True
             del resources["devices"]
 
     def _with_first(self, request: dict[str, Any]) -> GuestContainer | None:
@@ -238,16 +273,17 @@ class Guest(Shim):
         first, name = self._first, request["name"]
         if first is None:
             return None
-        resources = request["config"]["linux"]["resources"]
-        if self._pause or "devices" in resources or not first.suits(request):
+        if request["plan"] is None:
             self._first = None
             first.discard()
             return None
+        first.plan = request["plan"]
         request["runtime_id"] = ID
-        request["config"]["linux"]["cgroupsPath"] = f"/{CGROUP}/{GROUP}"
+        request["config"]["linux"]["cgroupsPath"] = f"/{CGROUP}/{FIRST}"
         container = self.containers[name] = self.new_container(name)
         container.made_of(first)
-        container.group.hold(resources)
+        for path, text in first.plan["writes"]:
+            files.write(path, text)
         return container
 
     def launch(self, argv: list[str], pairs: list[tuple[int, int]]) -> int:
@@ -270,11 +306,6 @@ class Guest(Shim):
             if isinstance(container, GuestContainer) and container.first:
                 self._settle(container.first)  # it may have run and ended
         super()._reap(fd)
-
-
-def _place_of(slot: int) -> str:
-    """Where the image in it is mounted."""
-    return f"{IMAGES}/{slot}"
 
 
 def _sealed(program: str) -> str:

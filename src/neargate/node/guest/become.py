@@ -14,10 +14,9 @@ import stat
 import struct
 from typing import Any
 
+from neargate.node.guest import plan
 from neargate.node.shim import kernel
 
-TOPS = ("/proc", "/dev", "/sys")
-"""What `stage` mounts is below these."""
 _DEVICES = (
     ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
 )  # fmt: skip
@@ -29,33 +28,16 @@ _LINKS = (
     ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
 )
-_FLAGS = {
-    "ro": kernel.MS_RDONLY, "nosuid": kernel.MS_NOSUID, "nodev": kernel.MS_NODEV, "noexec": kernel.MS_NOEXEC,
-    "sync": 16, "mand": 64, "dirsync": 128, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21,
-    "strictatime": 1 << 24, "bind": kernel.MS_BIND, "rbind": kernel.MS_BIND | kernel.MS_REC,
-}  # fmt: skip
-_NO_FLAGS = frozenset(
-    ("rw", "suid", "dev", "exec", "async", "nomand", "atime", "diratime", "norelatime", "nostrictatime")
-) | {"rprivate", "private"}
 _MS_REMOUNT, _MS_MOVE = 32, 8192
-_NAMES = (
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
-    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
-    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
-    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE",
-    "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM",
-    "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
-)  # fmt: skip
-"""Of capabilities, by number."""
-_CAPABILITIES = {f"CAP_{name}": number for number, name in enumerate(_NAMES)}
 _KEYCTL, _SECCOMP, _CLOSE_RANGE = 250, 317, 436  # x86_64, as the machine is
 _KEYCTL_JOIN_SESSION, _SECCOMP_FILTER, _CLOSE_RANGE_CLOEXEC = 1, 1, 4
-_PR_SET_KEEPCAPS, _PR_CAPBSET_DROP = 8, 24
-_UNLIMITED = (1 << 64) - 1
+_PR_SET_KEEPCAPS = 8
 _MOST_LINKS = 40  # as the kernel
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+for _name in ("syscall", "prctl", "personality"):
+    getattr(_libc, _name)  # looked up once, before anything is forked
 
 
 class CannotBecome(Exception):
@@ -71,40 +53,13 @@ def _call(number: int, what: str, *arguments: Any) -> None:
 # -- in the template -----------------------------------------------------------------------------------
 
 
-def staged(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Which mounts of a configuration `stage` makes: those at its beginning that are every container's."""
-    mounts = config["mounts"]
-    own = (n for n, mount in enumerate(mounts) if not mount["destination"].startswith(TOPS))
-    return list(mounts[: next(own, len(mounts))])
-
-
-def alike(config: dict[str, Any], rehearsed: dict[str, Any]) -> bool:
-    """Can what was staged for one configuration become the container of another?"""
-    process, linux = config["process"], config["linux"]
-    try:
-        options = [_options(mount["options"]) for mount in config["mounts"]]
-    except CannotBecome:
-        return False
-    return (
-        bool(options)
-        and staged(config) == staged(rehearsed)
-        and all(linux[name] == rehearsed["linux"][name] for name in ("maskedPaths", "readonlyPaths"))
-        and not linux["sysctl"]
-        and not process["terminal"]
-        and not process["noNewPrivileges"]
-        and not process["oomScoreAdj"]
-        and _bounding(config) <= _bounding(rehearsed)
-        and all(hasattr(resource, limit["type"]) for limit in process["rlimits"])
-    )
-
-
 def stage(config: dict[str, Any], top: str) -> None:
     """Mount under `top`, as if that were the root, what is the same in every container. In the process that
     will be one: it is in its namespaces and groups, but for that of mounts. Raise OSError."""
-    for mount in staged(config):
+    for mount in plan.staged(config):
         target = f"{top}{mount['destination']}"
         os.makedirs(target, exist_ok=True)
-        flags, data = _options(mount["options"])
+        flags, data = plan.flags_of(mount["options"])
         kind = "cgroup2" if mount["type"] == "cgroup" else mount["type"]
         kernel.mount(mount["source"], target, kind, flags, data)
         if mount["destination"] == "/dev":
@@ -114,8 +69,20 @@ def stage(config: dict[str, Any], top: str) -> None:
     for path in config["linux"]["readonlyPaths"]:
         _make_readonly(f"{top}{path}")
     os.setsid()
-    _call(_KEYCTL, "keyctl", _KEYCTL_JOIN_SESSION, ctypes.c_char_p(b"container"))
-    _drop_bounds(set(_CAPABILITIES), _bounding(config))
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    _call(_KEYCTL, "keyctl", _KEYCTL_JOIN_SESSION, b"container")
+    kernel.drop_bounds(plan.dropped(config))
+
+
+class Filter:
+    """What a container's program may call: struct sock_fprog, and what it points to."""
+
+    def __init__(self, text: str) -> None:
+        """text -- BPF, as base64."""
+        code = base64.b64decode(text)
+        self._kept = ctypes.c_char_p(code)  # a buffer would be a type of its own, made here and now
+        self.program = struct.pack("=H6x8s", len(code) // 8, bytes(memoryview(self._kept)))
 
 
 def _make_devices(directory: str) -> None:
@@ -146,35 +113,22 @@ def _make_readonly(path: str) -> None:
         kernel.mount("none", path, None, _MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | closed)
 
 
-def _bounding(config: dict[str, Any]) -> set[str]:
-    return set(config["process"]["capabilities"]["bounding"])
-
-
-def _drop_bounds(before: set[str], after: set[str]) -> None:
-    for name in before - after:
-        _libc.prctl(_PR_CAPBSET_DROP, _CAPABILITIES[name], 0, 0, 0)  # one that this kernel lacks is no loss
-
-
 # -- in the clone --------------------------------------------------------------------------------------
 
 
-def become(config: dict[str, Any], rehearsed: dict[str, Any], top: str) -> None:
-    """Go on as the container's program; its streams are 0 to 2. rehearsed -- what was staged. Raise
-    CannotBecome or OSError."""
+def become(config: dict[str, Any], planned: dict[str, Any], top: str, allowed: Filter) -> None:
+    """Go on as the container's program; its streams are 0 to 2. planned -- by plan.py. allowed -- what it may
+    call. Raise CannotBecome or OSError."""
     process = config["process"]
-    _take_root(config, top)
-    _libc.sethostname(config["hostname"].encode(), len(config["hostname"].encode()))
-    for limit in process["rlimits"]:
-        soft, hard = (-1 if limit[name] == _UNLIMITED else limit[name] for name in ("soft", "hard"))
-        resource.setrlimit(getattr(resource, limit["type"]), (soft, hard))
+    _take_root(config, planned, top)
+    kernel.set_host_name(config["hostname"])
+    for number, soft, hard in planned["limits"]:
+        resource.setrlimit(number, (soft, hard))
     program = _find(process["args"][0], process["env"], process["cwd"])
-    for number in range(1, signal.NSIG):
-        if signal.getsignal(number) not in (None, signal.SIG_DFL):
-            signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
-    _call(_CLOSE_RANGE, "close_range", 3, ctypes.c_uint(0xFFFFFFFF), _CLOSE_RANGE_CLOEXEC)
-    _drop_bounds(*(_bounding(one) for one in (rehearsed, config)))
-    _take_user(process, config["annotations"]["run.oci.seccomp_bpf_data"])
+    _call(_CLOSE_RANGE, "close_range", 3, -1, _CLOSE_RANGE_CLOEXEC)
+    kernel.drop_bounds(planned["drops"])
+    _take_user(process, planned, allowed)
     _libc.personality(0)  # addresses are random again
     environment = dict(entry.split("=", 1) for entry in process["env"] if "=" in entry)
     try:
@@ -184,15 +138,15 @@ def become(config: dict[str, Any], rehearsed: dict[str, Any], top: str) -> None:
         raise CannotBecome(f"exec container process{hint} `{program}`: {error.strerror}") from None
 
 
-def _take_root(config: dict[str, Any], top: str) -> None:
+def _take_root(config: dict[str, Any], planned: dict[str, Any], top: str) -> None:
     root = config["root"]["path"]
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for name in TOPS:
+    for name in plan.TOPS:
         kernel.mount(f"{top}{name}", _place(root, root_fd, name, directory=True), None, _MS_MOVE)
-    for mount in config["mounts"][len(staged(config)) :]:
-        _mount(root, root_fd, mount)
+    for mount in config["mounts"][planned["staged"] :]:
+        _mount(root, root_fd, mount, *planned["mounts"][mount["destination"]])
     # What devices it may have is the affair of its group (devices.py).
     readonly = kernel.MS_RDONLY if config["root"]["readonly"] else 0
     kernel.mount("none", root, None, _MS_REMOUNT | kernel.MS_BIND | readonly)
@@ -202,13 +156,12 @@ def _take_root(config: dict[str, Any], top: str) -> None:
     os.chdir("/")
 
 
-def _mount(root: str, root_fd: int, mount: dict[str, Any]) -> None:
-    flags, data = _options(mount["options"])
+def _mount(root: str, root_fd: int, mount: dict[str, Any], flags: int, data: str, directory: bool) -> None:
     if not flags & kernel.MS_BIND:
         place = _place(root, root_fd, mount["destination"], directory=True)
         return kernel.mount(mount["source"], place, mount["type"], flags, data)
     source = mount["source"]
-    place = _place(root, root_fd, mount["destination"], directory=os.path.isdir(source))
+    place = _place(root, root_fd, mount["destination"], directory=directory)
     kernel.mount(source, place, None, flags & (kernel.MS_BIND | kernel.MS_REC))
     if more := flags & ~(kernel.MS_BIND | kernel.MS_REC):
         place = _place(root, root_fd, mount["destination"], directory=True)  # what is there now
@@ -218,9 +171,8 @@ def _mount(root: str, root_fd: int, mount: dict[str, Any]) -> None:
 def _place(root: str, root_fd: int, path: str, *, directory: bool, links: int = 0) -> str:
     """A name for a place inside the root, made if it is missing; no link of the image's leads out of it.
     links -- how many that lead nowhere were followed."""
-    try:
-        fd = kernel.open_in_root(root_fd, path, os.O_PATH)
-    except FileNotFoundError:
+    fd = kernel.find_in_root(root_fd, path, os.O_PATH)
+    if fd < 0:
         if (led := _led(root_fd, path)) and links < _MOST_LINKS:
             return _place(root, root_fd, led, directory=directory, links=links + 1)
         above, _, name = path.rstrip("/").rpartition("/")
@@ -237,53 +189,43 @@ def _led(root_fd: int, path: str) -> str | None:
     """Where the first link on the path that leads nowhere says that it leads; None without one."""
     parts, above = [part for part in path.split("/") if part], "/"
     for number, name in enumerate(parts):
-        parent = kernel.open_in_root(root_fd, above, os.O_PATH | os.O_DIRECTORY)
-        try:
-            link = os.readlink(name, dir_fd=parent)
-        except FileNotFoundError:
-            return None  # nothing is there: it can be made
-        except OSError:
-            link = ""  # no link
-        finally:
-            os.close(parent)
         here = f"{above}/{name}"
-        try:
-            os.close(kernel.open_in_root(root_fd, here, os.O_PATH))
-        except FileNotFoundError:
-            return os.path.join(above, link, *parts[number + 1 :]) if link else None
+        found = kernel.find_in_root(root_fd, here, os.O_PATH)
+        if found < 0:
+            link = kernel.find_in_root(root_fd, here, os.O_PATH | os.O_NOFOLLOW)
+            if link < 0:
+                return None  # nothing is there: it can be made
+            target = os.readlink("", dir_fd=link)
+            os.close(link)
+            return os.path.join(above, target, *parts[number + 1 :])
+        os.close(found)
         above = here
     return None
-
-
-def _options(options: list[str]) -> tuple[int, str]:
-    """(flags, data) of mount(2). Raise CannotBecome for what is neither's."""
-    flags, data = 0, []
-    for option in options:
-        if option in _FLAGS:
-            flags |= _FLAGS[option]
-        elif "=" in option or option in ("newinstance",):
-            data.append(option)
-        elif option not in _NO_FLAGS:
-            raise CannotBecome(f"mount option {option}")
-    return flags, ",".join(data)
 
 
 def _find(name: str, environment: list[str], cwd: str) -> str:
     """The program's path, by the container's own PATH. Raise CannotBecome."""
     if "/" in name:
         name = os.path.join(cwd, name)
-        return name if os.path.isfile(name) and os.access(name, os.X_OK) else _not_opened(name)
-    given = next((entry[5:] for entry in environment if entry.startswith("PATH=")), "")
-    closed = ""
+        return name if _is_program(name) else _not_opened(name)
+    given, closed = "", ""
+    for entry in environment:
+        if entry.startswith("PATH="):
+            given = entry[5:]
+            break
     for directory in given.split(":"):
-        path = os.path.join(cwd, directory, name)
-        if os.path.isfile(path):
-            if os.access(path, os.X_OK):
-                return path
+        path = f"{directory}/{name}" if directory.startswith("/") else os.path.join(cwd, directory, name)
+        if _is_program(path):
+            return path
+        if os.access(path, os.F_OK) and os.path.isfile(path):
             closed = path
     if closed:
         return _not_opened(closed)
     raise CannotBecome(f"executable file `{name}` not found in $PATH: {os.strerror(2)}")
+
+
+def _is_program(path: str) -> bool:
+    return os.access(path, os.X_OK) and not os.access(f"{path}/", os.F_OK)
 
 
 def _not_opened(path: str) -> str:
@@ -292,27 +234,19 @@ def _not_opened(path: str) -> str:
     raise CannotBecome(f"open executable: {os.strerror(13)}")
 
 
-def _take_user(process: dict[str, Any], seccomp: str) -> None:
+def _take_user(process: dict[str, Any], planned: dict[str, Any], allowed: Filter) -> None:
     """Filter, user, capabilities. (The filter first: without no-new-privileges it takes a capability.)"""
-    user, capabilities = process["user"], process["capabilities"]
-    for fd in range(3):
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.fchown(fd, user["uid"], -1)  # else nobody but root could open /dev/stdout
-    code = base64.b64decode(seccomp)
-    pointer = ctypes.c_char_p(code)  # a buffer would be a type of its own, made here and now
-    program = struct.pack("=H6x8s", len(code) // 8, bytes(memoryview(pointer)))
+    user = process["user"]
+    for fd in (1, 2):
+        os.fchown(fd, user["uid"], -1)  # else nobody but root could open /dev/stdout
     try:
         os.chdir(process["cwd"])
     except OSError:
         pass  # perhaps the user may
-    _call(_SECCOMP, "seccomp", _SECCOMP_FILTER, 0, ctypes.c_char_p(program))
+    _call(_SECCOMP, "seccomp", _SECCOMP_FILTER, 0, allowed.program)
     _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups(user["additionalGids"])
     os.setresgid(user["gid"], user["gid"], user["gid"])
     os.setresuid(user["uid"], user["uid"], user["uid"])
-    kernel.keep_capabilities(*(_mask_of(capabilities[name]) for name in ("effective", "permitted")))
+    kernel.keep_capabilities(*map(bytes.fromhex, planned["capabilities"]))
     os.chdir(process["cwd"])
-
-
-def _mask_of(names: list[str]) -> int:
-    return sum(1 << _CAPABILITIES[name] for name in names)

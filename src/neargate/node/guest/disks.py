@@ -31,6 +31,13 @@ class Disks:
         self._paths = [_block(name) for name in self._slots]
         for path in self._paths:
             _forget(path)
+            queue = f"/sys/block/{os.path.basename(path)}/queue"
+            files.write(f"{queue}/scheduler", "none")  # the host's has the disk's requests in order
+            files.write(f"{queue}/wbt_lat_usec", "0")
+
+    @property
+    def count(self) -> int:
+        return len(self._slots)
 
     def device(self, slot: int) -> str:
         """Path of the slot's block device. Raise IndexError."""

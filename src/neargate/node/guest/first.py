@@ -15,13 +15,14 @@ import signal
 from typing import Any, NoReturn
 
 from neargate.node.cgroup import Group
-from neargate.node.guest import become
+from neargate.node.guest import become, frames, places, plan
 from neargate.node.shim import files, kernel
 from neargate.node.shim.container import output_pipes
 
-ID, GROUP = "first", ".first"
-"""By which the runtime knows the container, and its group's name: no container of ECS's has a dot."""
-_READ = 1 << 15
+ID = "first"
+"""By which the runtime knows the container."""
+_READ, _LIMIT = 1 << 15, 16 << 20
+_MOST_FILES = 1 << 20
 
 
 class First:
@@ -31,7 +32,8 @@ class First:
         self.bundle = f"{state}/{ID}.bundle"
         self._state, self._like, self._status = f"{state}/{ID}", config, status
         self.config: dict[str, Any] = {}
-        """What it becomes."""
+        self.plan: dict[str, Any] = {}
+        """What it becomes, and how (plan.py)."""
         self._introduced = False
         for path in (self.bundle, self._state):
             files.remove_tree(path)
@@ -39,31 +41,39 @@ class First:
         self.streams, writes = output_pipes()
         told, self._tell = os.pipe2(os.O_CLOEXEC)
         self.news, say = os.pipe2(os.O_CLOEXEC)
-        """Says that it has been staged; then its end says that the program runs, or why it does not."""
+        """Says that its memory is its own, then that it has been staged; then its end says that the program
+        runs, or why it does not."""
         self.pid = kernel.fork_first()
         if not self.pid:
-            for fd in (self._tell, self.news, *self.streams):
-                os.close(fd)  # its own end of what it reads must go with the agent's
             _live(told, say, writes, config, f"{self.bundle}/root")
         for fd in (told, say, *writes):
             os.close(fd)
-        group.add(self.pid, GROUP)
+        if os.read(self.news, 1) != b".":
+            raise OSError("the first container ended too early")
+        group.add(self.pid, places.FIRST)
+        self.group = Group(f"{places.CGROUP}/{places.FIRST}", v2=True)
+        for path, text in plan.limits_of(config):
+            files.write(path, text)
         self._send({})
         if (said := os.read(self.news, _READ)) != b"+":
             raise OSError(said.decode(errors="replace") or "the first container ended too early")
+        kernel.own_pages()
         files.write(f"{self.bundle}/pid", str(self.pid))
 
-    def suits(self, request: dict[str, Any]) -> bool:
-        config = request["config"]
-        return not request["interactive"] and become.alike(config, self._like)
-
     def go(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and its status says so
-            self._send(self.config)
+        try:
+            self._send({"config": self._said_of(self.config), "plan": self.plan})
+        except BrokenPipeError:
+            pass  # it has ended, and its status says so
         os.set_blocking(self.news, False)
 
+    def _said_of(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Without the filter if that is the one it knows: the longest part by far."""
+        filters = [one["annotations"][plan.FILTER] for one in (config, self._like)]
+        return config | {"annotations": {plan.FILTER: ""}} if filters[0] == filters[1] else config
+
     def _send(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message).encode() + b"\n"
+        data = frames.json_frame(message)
         while data:
             data = data[os.write(self._tell, data) :]
 
@@ -85,7 +95,7 @@ class First:
         for fd in (self._tell, self.news):
             os.close(fd)
         self._tell = self.news = -1
-        for top in become.TOPS:
+        for top in plan.TOPS:
             with contextlib.suppress(OSError):
                 kernel.umount(f"{self.bundle}/root{top}")
 
@@ -101,9 +111,8 @@ class First:
         started = files.read(f"/proc/{self.pid}/stat").rpartition(")")[2].split()[19]
         status |= {"pid": self.pid, "process-start-time": int(started), "bundle": self.bundle}
         status |= {"rootfs": config["root"]["path"], "cgroup-path": config["linux"]["cgroupsPath"]}
-        filter_ = base64.b64decode(config["annotations"]["run.oci.seccomp_bpf_data"])
         with open(f"{self._state}/seccomp.bpf", "wb") as file:
-            file.write(filter_)
+            file.write(base64.b64decode(config["annotations"][plan.FILTER]))
         files.write(f"{self._state}/status", json.dumps(status), 0o600)
         self._introduced = True
 
@@ -122,11 +131,20 @@ def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: s
         stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         for target, fd in enumerate((stdin, *writes)):
             os.dup2(fd, target)
-        _hear(told)  # it is in its group
+        low, high = sorted((told, say))
+        for gap in ((3, low), (low + 1, high), (high + 1, _MOST_FILES)):
+            os.closerange(*gap)  # ends of what it reads must go with the agent's, and so must the files
+        kernel.own_pages()  # before it is in its group: they are not the container's
+        os.write(say, b".")
+        _hear(told)  # it is
         kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP)
         become.stage(config, top)
+        allowed = become.Filter(config["annotations"][plan.FILTER])
         os.write(say, b"+")
-        become.become(_hear(told), config, top)
+        wanted = _hear(told)
+        if own := wanted["config"]["annotations"][plan.FILTER]:
+            allowed = become.Filter(own)
+        become.become(wanted["config"], wanted["plan"], top, allowed)
     except become.CannotBecome as error:
         os.write(say, str(error).encode(errors="replace"))
     except OSError as error:
@@ -137,11 +155,8 @@ def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: s
 
 
 def _hear(told: int) -> dict[str, Any]:
-    data = b""
-    while not data.endswith(b"\n"):
-        more = os.read(told, _READ)
-        if not more:
-            os._exit(1)  # nobody wants it
-        data += more
-    message: dict[str, Any] = json.loads(data)
-    return message
+    reader = frames.Reader(_LIMIT)
+    while data := os.read(told, _READ):
+        for _kind, payload in reader.feed(data):
+            return frames.message(payload)
+    os._exit(1)  # nobody wants it

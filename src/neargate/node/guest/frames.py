@@ -1,11 +1,12 @@
 """The protocol between a virtual machine and its supervisor: framed messages.
 
 Used on both sides (node/guest/agent.py, drivers/microvm/vmm). FRAME = kind, payload length; then the payload.
-JSON frames are the messages of node/shim/main.py's protocol and a few more:
+JSON frames are the messages of node/shim/main.py's protocol and a few more (vmm/birth.py has what is in a
+`born`, plan.py what a `start` has besides):
 
-    supervisor -> guest   {"op": "rehearse", "setup", "start", "entropy", "time"}    -> ready
+    supervisor -> guest   {"op": "rehearse", ..., "start"}              as born, then that -> ready
                           {"op": "release"}                             let go of the scratch disk -> ready
-                          {"op": "born", "setup", "entropy", "time"}    be this sandbox -> states or failed
+                          {"op": "born", ...}                           be this sandbox -> states or failed
                           {"op": "taken", "container", "bytes"}         log bytes that the spool has taken
     guest -> supervisor   {"event": "ready"}                            booted; a template is frozen here
 
@@ -16,12 +17,15 @@ bytes. A guest is hostile: the supervisor bounds what it takes (`Reader.limit`) 
 import json
 import struct
 from collections.abc import Iterator
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 FRAME = struct.Struct("<BI")
 LOG_HEAD = struct.Struct("<BB")
 JSON, LOG, CLOSED, FINISHED = 1, 2, 3, 4
 """CLOSED: one stream has ended. FINISHED: all of them have. Both have a LOG frame's payload without bytes."""
+_DECODER = json.JSONDecoder()
+_WORDS = {True: "true", False: "false"}
 WINDOW = 128 * 1024
 """Log bytes of one container that may be on their way."""
 
@@ -31,8 +35,23 @@ class FrameError(Exception):
 
 
 def json_frame(message: dict[str, Any]) -> bytes:
-    data = json.dumps(message).encode()
+    data = _json(message).encode()
     return FRAME.pack(JSON, len(data)) + data
+
+
+def _json(value: Any) -> str:
+    """As json.dumps, whose encoder is much code for the two messages of a container's start."""
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{encode_basestring_ascii(key)}:{_json(value[key])}" for key in value]) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join([_json(item) for item in value]) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return _WORDS[value]
+    return repr(value) if type(value) is int else json.dumps(value)
 
 
 def log_frame(kind: int, container: str, stream: int, data: bytes = b"") -> bytes:
@@ -76,10 +95,12 @@ class Reader:
 
 def message(payload: bytes) -> dict[str, Any]:
     """Raise FrameError on anything but a JSON object."""
+    text, end = "", -1
     try:
-        found = json.loads(payload)
+        text = payload.decode()
+        found, end = _DECODER.raw_decode(text)  # without what a loader does besides
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or end != len(text):
         raise FrameError("a frame is not a JSON object")
     return found

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ROOT_MATCH = 1, 4, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_PID = 1, 3, 18, 19
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
@@ -71,6 +71,17 @@ class RtNetlink:
         self._send(kind, flags | NLM_F_REQUEST | NLM_F_ACK, body)
         for _kind, _body in self._answers():
             pass
+
+    def send_joined(self, requests: bytes) -> None:
+        """What `joined` has put together; returns once all of it is done. Raise OSError as `request`."""
+        self._socket.send(requests)
+        code = last = 0
+        while not last:  # those that fail are answered, and the last
+            answer = self._socket.recv(1 << 16)
+            _length, _kind, _flags, last, _port = _HEADER.unpack_from(answer)
+            code = code or -struct.unpack_from("=i", answer, _HEADER.size)[0]
+        if code:
+            raise OSError(code, os.strerror(code))
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """Bodies of all objects of a kind."""
@@ -136,7 +147,11 @@ class RtNetlink:
 
     def set_mac(self, name: str, mac: bytes) -> None:
         """By the older call, which is a fraction of a request's work. Raise OSError."""
-        fcntl.ioctl(self._socket, _SIOCSIFHWADDR, struct.pack("=16sH6s16x", name.encode(), 1, mac))
+        self.ask_older(hardware_address(name, mac))
+
+    def ask_older(self, request: bytes) -> None:
+        """Have a `hardware_address` set. Raise OSError."""
+        fcntl.ioctl(self._socket, _SIOCSIFHWADDR, bytearray(request))  # (what cannot change is tried last)
 
     def up(self, index: int) -> None:
         self.request(RTM_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, index, IFF_UP, IFF_UP))
@@ -166,21 +181,43 @@ class RtNetlink:
         self.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body + info)
 
     def add_address(self, index: int, address: str) -> None:
-        packed = socket.inet_aton(address)
-        body = struct.pack("=BBBBi", socket.AF_INET, 32, 0, 0, index)
-        body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
-        self.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body)
+        self.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, address_of(index, address))
 
     def add_route(self, destination: str | None, index: int, gateway: str | None = None) -> None:
-        """A route to one address, or the default route (None)."""
-        scope = RT_SCOPE_UNIVERSE if gateway else RT_SCOPE_LINK
-        body = route_head(32 if destination else 0, scope, RTN_UNICAST)
-        if destination:
-            body += attribute(RTA_DST, socket.inet_aton(destination))
-        if gateway:
-            body += attribute(RTA_GATEWAY, socket.inet_aton(gateway))
-        body += attribute(RTA_OIF, struct.pack("=i", index))
-        self.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body)
+        self.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route(destination, index, gateway))
+
+
+def joined(requests: list[tuple[int, int, bytes]]) -> bytes:
+    """(kind, flags, body) of each, for `RtNetlink.send_joined`: the last will be acknowledged."""
+    found = b""
+    for number, (kind, flags, body) in enumerate(requests, 1):
+        last = number == len(requests)
+        flags |= NLM_F_REQUEST | (NLM_F_ACK if last else 0)
+        found += _HEADER.pack(_HEADER.size + len(body), kind, flags, last, 0) + body
+    return found
+
+
+def hardware_address(name: str, mac: bytes) -> bytes:
+    """struct ifreq that gives an Ethernet interface its address."""
+    return struct.pack("=16sH6s16x", name.encode(), 1, mac)
+
+
+def address_of(index: int, address: str) -> bytes:
+    """Body of a request for an interface's only address."""
+    packed = socket.inet_aton(address)
+    head = struct.pack("=BBBBi", socket.AF_INET, 32, 0, 0, index)
+    return head + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+
+
+def route(destination: str | None, index: int, gateway: str | None = None) -> bytes:
+    """Body of a request for a route to one address, or for the default route (None)."""
+    scope = RT_SCOPE_UNIVERSE if gateway else RT_SCOPE_LINK
+    body = route_head(32 if destination else 0, scope, RTN_UNICAST)
+    if destination:
+        body += attribute(RTA_DST, socket.inet_aton(destination))
+    if gateway:
+        body += attribute(RTA_GATEWAY, socket.inet_aton(gateway))
+    return body + attribute(RTA_OIF, struct.pack("=i", index))
 
 
 def route_head(

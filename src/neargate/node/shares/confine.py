@@ -54,4 +54,4 @@ def confine(kept: list[int], powers: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.setgroups([])
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    kernel.keep_capabilities(powers, powers)
+    kernel.keep_capabilities(*kernel.capabilities(powers, powers))

@@ -70,7 +70,7 @@ class Container:
         self.process: dict[str, Any] = {}
         self.mounts: list[dict[str, Any]] = []
         self.starting = False
-        self._used = os.path.exists(self.directory)
+        self._used = self.made_before()
         self._window_start = 0.0
         self._window_reads = 0
         self._mounted = False
@@ -91,11 +91,14 @@ class Container:
             for path in (self.directory, self._layer):
                 files.remove_tree(path)
         self._used = True
+        files.make_directory(self.directory)
+        if self._layer != self.directory:
+            files.make_directory(self._layer)
         for part in ("root", "lower"):
-            os.makedirs(f"{self.directory}/{part}")
+            os.mkdir(f"{self.directory}/{part}")
         try:
             for part in ("upper", "work"):
-                os.makedirs(f"{self._layer}/{part}")
+                os.mkdir(f"{self._layer}/{part}")
             self._mount_root(request["image"], request["lower"])
             self.finish_config(config, request, pid_namespace, siblings)
         except (users.UserError, shared.VolumeError) as error:
@@ -107,6 +110,10 @@ class Container:
         self.keep_config(config)
         self.state["runtime_id"] = self.id = request["runtime_id"]
 
+    def made_before(self) -> bool:
+        """By a shim that is no more."""
+        return os.path.exists(self.directory)
+
     def keep_config(self, config: dict[str, Any]) -> None:
         """Where the runtime finds it."""
         state = f"{self.setup['directory']}/rt"  # in memory (birth.py); only a name is on the disk
@@ -116,22 +123,26 @@ class Container:
         os.symlink(f"{state}/{self.name}.json", f"{self.directory}/config.json")
 
     def _mount_root(self, image: str, lower: str) -> None:
-        if not os.path.ismount(lower):  # forked by an earlier daemon's zygote, which had no such image yet
-            os.makedirs(lower, exist_ok=True)
-            kernel.mount_erofs(image, lower)
+        self.mount_image(image, lower)
         if self._base:
             mapped = f"{self.directory}/lower"
             kernel.mount_mapped(lower, mapped, self.setup["user_namespace"])
             lower = mapped
             for part in ("upper", "work"):
                 os.chown(f"{self._layer}/{part}", self._base, self._base)
-        paths = (files.overlay_path(p) for p in (lower, f"{self._layer}/upper", f"{self._layer}/work"))
+        below, layer = files.overlay_path(lower), files.overlay_path(self._layer)
         # volatile: the upper layer dies with the container, so nobody needs its fsyncs
-        options = "lowerdir={},upperdir={},workdir={},volatile".format(*paths)
+        options = f"lowerdir={below},upperdir={layer}/upper,workdir={layer}/work,volatile"
         kernel.mount("overlay", self.root, "overlay", kernel.MS_NODEV, options)
         self._mounted = True
         if self._base:
             kernel.umount(mapped)  # the overlay holds it
+
+    def mount_image(self, image: str, lower: str) -> None:
+        """If it is not: forked by an earlier daemon's zygote, a shim has no such image yet."""
+        if not os.path.ismount(lower):
+            os.makedirs(lower, exist_ok=True)
+            kernel.mount_erofs(image, lower)
 
     def finish_config(
         self,
@@ -274,10 +285,17 @@ class Container:
             "name": self.name,
             "runtime_id": self.state["runtime_id"],
             "running": True,
-            "pid": int(files.read(f"{self.bundle}/pid")),
-            "started_at": time.time(),
+            "pid": self.first_process(),
+            "started_at": self.now(),
             "restarts": restarts,
         }
+
+    def now(self) -> float:
+        return time.time()
+
+    def first_process(self) -> int:
+        """As the runtime has written it down."""
+        return int(files.read(f"{self.bundle}/pid"))
 
     def open_writer(self, limit: int, blocking: bool) -> Writer:
         return spool.SpoolWriter(f"{self.setup['directory']}/spool/{self.name}", limit, blocking)
@@ -383,7 +401,7 @@ class Container:
         self.state |= {
             "running": False,
             "pid": None,
-            "stopped_at": time.time(),
+            "stopped_at": self.now(),
             "exit_code": code,
             "oom_killed": code == 137 and self.group.oom_kills() > 0,
             "usage": self.usage(),

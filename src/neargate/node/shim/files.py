@@ -19,6 +19,14 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
         os.close(fd)
 
 
+def make_directory(path: str) -> None:
+    """Above it, too, if need be. Raise OSError if it is there."""
+    try:
+        os.mkdir(path)
+    except FileNotFoundError:
+        os.makedirs(path)
+
+
 def replace(path: str, text: str) -> None:
     """Write so that a reader sees the old or the new text, whoever is killed when."""
     write(path + ".new", text, 0o600)

@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC = 4096, 16384
@@ -15,9 +15,10 @@ MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x02000000, 0x04000000, 0x08000000
+_MADV_POPULATE_READ, _MADV_POPULATE_WRITE = 22, 23
 _CAPABILITY_VERSION = 0x20080522
 RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS = 0x10, 0x02
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NAME, _PR_CAPBSET_DROP = 36, 15, 24
 # the same numbers on every architecture
 _OPENAT2, _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 437, 428, 429, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1000, 1, 4
@@ -33,20 +34,11 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _MOUNT_ATTR_NODEV = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = [
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.c_ulong,
-    ctypes.c_char_p,
-]
-_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
-_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 _libc.syscall.restype = ctypes.c_long
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+for _name in ("mount", "umount2", "pivot_root", "unshare", "setns", "prctl", "capset", "sethostname"):
+    getattr(_libc, _name)  # looked up once, for all that are forked
+_OPEN_HOW = struct.Struct("=QQQ")
+"""flags, mode, resolve."""
 
 
 class _MountAttr(ctypes.Structure):
@@ -90,16 +82,36 @@ def fork_first() -> int:
         os.close(home)
 
 
+def own_pages() -> None:
+    """Have each page of this process there now, and copied if a fork shares it, not when it is first wanted.
+
+    A process that waits in a template does this, so that no clone has to. Raise OSError.
+    """
+    with open("/proc/self/maps") as maps:
+        lines = [line.split() for line in maps]
+    for span, rights, *_rest, name in lines:
+        advice = _MADV_POPULATE_WRITE if rights == "rw-p" else _MADV_POPULATE_READ
+        if rights[0] == "r" and not name.startswith("[v"):  # the kernel's own have no pages
+            start, end = (int(number, 16) for number in span.split("-"))
+            result = _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
+            _check(result, "madvise")
+
+
 def pivot_root(old: str) -> None:
     """The directory that this process is in becomes the root; the old one is at `old` in there."""
     _check(_libc.pivot_root(b".", old.encode()), "pivot_root")
 
 
-def keep_capabilities(effective: int, permitted: int) -> None:
-    """Of those that this process has, by bits; none that programs would inherit."""
+def capabilities(effective: int, permitted: int) -> tuple[bytes, bytes]:
+    """By bits, as arguments of `keep_capabilities`; none that programs would inherit."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
     halves = (half >> shift & 0xFFFFFFFF for shift in (0, 32) for half in (effective, permitted, 0))
-    _check(_libc.capset(header, struct.pack("=6I", *halves)), "capset")
+    return header, struct.pack("=6I", *halves)
+
+
+def keep_capabilities(header: bytes, data: bytes) -> None:
+    """Of those that this process has. Raise OSError."""
+    _check(_libc.capset(header, data), "capset")
 
 
 def mount_mapped(source: str | int, target: str, user_namespace: int) -> None:
@@ -140,19 +152,38 @@ def become_subreaper() -> None:
 
 
 def set_name(name: str) -> None:
-    buffer = ctypes.create_string_buffer(name.encode()[:15])
-    _libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)
+    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def open_in_root(root_fd: int, path: str, flags: int) -> int:
-    """Open `path` as a process chrooted into root_fd would: no symlink leads out of it."""
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    name = ctypes.c_char_p(path.encode(errors="surrogateescape"))
+    """Open `path` as a process chrooted into root_fd would: no symlink leads out of it. Raise OSError."""
+    return _check(_open_in_root(root_fd, path, flags), path)
+
+
+def find_in_root(root_fd: int, path: str, flags: int) -> int:
+    """As `open_in_root`; -1 if it is not there."""
+    found = _open_in_root(root_fd, path, flags)
+    return found if found < 0 and ctypes.get_errno() == errno.ENOENT else _check(found, path)
+
+
+def _open_in_root(root_fd: int, path: str, flags: int) -> int:
+    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    name = path.encode(errors="surrogateescape")
     for _ in range(_TRIES):
-        found = _libc.syscall(_OPENAT2, root_fd, name, ctypes.byref(how), ctypes.sizeof(how))
+        found: int = _libc.syscall(_OPENAT2, root_fd, name, how, _OPEN_HOW.size)
         if found >= 0 or ctypes.get_errno() != errno.EAGAIN:
             break
-    return _check(found, path)
+    return found
+
+
+def set_host_name(name: str) -> None:
+    _check(_libc.sethostname(name.encode(), len(name.encode())), "sethostname")
+
+
+def drop_bounds(capabilities: Iterable[int]) -> None:
+    """By number; one that this kernel lacks is no loss."""
+    for number in capabilities:
+        _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
 
 
 def make_directories(root: str, path: str, owner: int = 0) -> None:
@@ -164,9 +195,10 @@ def make_directories(root: str, path: str, owner: int = 0) -> None:
             if part in ("", "."):
                 continue
             parent, here = here, f"{here}/{part}"
-            try:
-                os.close(open_in_root(root_fd, here, os.O_PATH | os.O_DIRECTORY))
-            except FileNotFoundError:
+            found = find_in_root(root_fd, here, os.O_PATH | os.O_DIRECTORY)
+            if found >= 0:
+                os.close(found)
+            else:
                 above = open_in_root(root_fd, parent or "/", os.O_PATH | os.O_DIRECTORY)
                 try:
                     os.mkdir(part, 0o755, dir_fd=above)

@@ -263,13 +263,8 @@ class Shim:
             return done(str(error))
         pairs, extra, to_close = container.stdio(request)
         here = container.bundle
-        argv = [
-            *self.setup["runtime"],
-            "--root",
-            f"{self.setup['directory']}/rt",
-            "--log",
-            f"{here}/runtime.log",
-        ]
+        argv = [*self.setup["runtime"], "--root", f"{self.setup['directory']}/rt"]
+        argv += ["--log", f"{here}/runtime.log"]
         argv += ["--log-format", "json", "run", "--detach", "--bundle", here, "--pid-file", f"{here}/pid"]
         pid = self.launch([*argv, *extra, container.id], pairs)
         for fd in to_close:
@@ -282,15 +277,19 @@ class Shim:
             container.started()
             for fd in container.streams:
                 self.watch(fd, self._log)
-            if not self._quota_set:
-                self.group.quota(self.setup["cpu"])
-                self._quota_set = True
+            self.hold_to_quota()
             self._changed()
             done(None)
             self.begun(container)
 
         self.waiting[pid] = ended
         container.starting = True
+
+    def hold_to_quota(self) -> None:
+        """From the first start on."""
+        if not self._quota_set:
+            self.group.quota(self.setup["cpu"])
+            self._quota_set = True
 
     def new_container(self, name: str) -> Container:
         return Container(self.setup, name)

@@ -20,9 +20,9 @@ def resolve(root: str, user: str) -> dict[str, object]:
     """OCI `process.user`, and the home directory as `home`. Empty: root. Raise UserError."""
     passwd, group = _table(root, "/etc/passwd"), _table(root, "/etc/group")
     name, _, group_name = (user or "0").partition(":")
-    entry = next((e for e in passwd if len(e) >= 6 and e[0] == name), None)
+    entry = _entry(passwd, 0, name)
     if entry is None and name.isascii() and name.isdigit():
-        entry = next((e for e in passwd if len(e) >= 6 and e[2] == name), None)
+        entry = _entry(passwd, 2, name)
         uid, gid = _number(name), _number(entry[3]) if entry else 0
     elif entry is None:
         raise UserError(f"unable to find user {name}: no matching entries in passwd file")
@@ -33,6 +33,13 @@ def resolve(root: str, user: str) -> dict[str, object]:
         gid, extra = _group(group, group_name), []
     home = entry[5] if entry else "/"
     return {"uid": uid, "gid": gid, "additionalGids": sorted({gid, *extra}), "home": home or "/"}
+
+
+def _entry(passwd: list[list[str]], field: int, value: str) -> list[str] | None:
+    for entry in passwd:
+        if len(entry) >= 6 and entry[field] == value:
+            return entry
+    return None
 
 
 def _group(table: list[list[str]], name: str) -> int:

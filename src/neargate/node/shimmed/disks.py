@@ -19,7 +19,8 @@ _OWN = 1.0085
 _OWN_BYTES = 8 << 20
 """...and the first directories."""
 _OPTIONS = (
-    "-q", "-F", "-m", "0", "-i", str(_BYTES_PER_INODE), "-O", "^has_journal,^resize_inode",
+    "-q", "-F", "-m", "0", "-i", str(_BYTES_PER_INODE),
+    "-O", "^has_journal,^resize_inode,^metadata_csum,uninit_bg",
     "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0",
 )  # fmt: skip
 

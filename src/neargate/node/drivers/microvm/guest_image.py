@@ -5,11 +5,12 @@ that goes in.
 
 Called by driver.py at its start; templates.py boots it. The agent is Python, and the interpreter is this
 machine's own. Measured under software emulation: what a start costs there is the translation of code that
-runs for the first time. A clone is born in 18,000 blocks, 40 % of them Python's; its first container takes
-37,000 more, 72 % of them the kernel's (ext4 and the block layer, memory, processes, groups), and the rest
-crun's and Python's. So a small C program would save about 80 of 450 ms and 4 of 30 MB of a clone; it would
-need a compiler where neargate is installed, and be a second implementation of all that node/shim does
-(users, volumes, execs, terminals, restarts, logs).
+runs for the first time, 34,000 blocks of it. A quarter is Python's, the rest the kernel's (mounts, ext4 and
+the block layer, memory, processes, the network). So the host works out what it can (vmm/birth.py,
+guest/plan.py), and what a start runs in the guest raises nothing, stats nothing and has few ways of doing a
+thing. A small C program would save perhaps a fifth of that; it would need a compiler where neargate is
+installed, and be a second implementation of all that node/shim does (users, volumes, execs, terminals,
+restarts, logs).
 """
 
 import contextlib

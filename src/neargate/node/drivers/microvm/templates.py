@@ -6,6 +6,7 @@ by the hash of all that they depend on: guest image, size, the program that runs
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -22,13 +23,15 @@ from neargate.node import ocispec, seccomp
 from neargate.node.drivers.base import DriverError
 from neargate.node.drivers.microvm.monitors import Monitor
 from neargate.node.drivers.microvm.sandbox import PLACE
+from neargate.node.drivers.microvm.vmm import birth
 from neargate.node.drivers.microvm.vmm.machine import IMAGE_SLOTS, Size
+from neargate.node.guest import plan
 from neargate.node.shimmed.disks import DEFAULT_BYTES
 from neargate.oci.manifest import ImageConfig
 
 log = logging.getLogger(__name__)
 
-_GUEST_MIB, _STEP_MIB = 96, 256
+_GUEST_MIB, _STEP_MIB, _FARGATE_MIB = 96, 256, 512
 _BOOT_SECONDS = {"kvm": 8, "tcg": 300}
 """An emulated guest may be slow; on some machines one on KVM hangs."""
 _KEPT_SECONDS, _DRAFT_SECONDS = 30 * 86400, 3600
@@ -70,7 +73,6 @@ class Templates:
         self._fork = fork
         self._disk = disk
         self._making: dict[str, asyncio.Task[None]] = {}
-        self._rehearsal = _rehearsal()
 
     async def get(self, size: Size) -> dict[str, Any]:
         """What vmm/ must know of the template for machines of a size; made now if it is not there yet."""
@@ -86,7 +88,8 @@ class Templates:
         return self._about(size, directory)
 
     def _key(self, size: Size) -> str:
-        parts = [self._image.key, *self._monitor.parts(size), os.uname().release]
+        rehearsal = _rehearsal(size.memory, size.images + 1)
+        parts = [self._image.key, *self._monitor.parts(size), os.uname().release, rehearsal]
         return f"{self._image.key[:12]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
 
     def _about(self, size: Size, directory: Path) -> dict[str, Any]:
@@ -101,7 +104,7 @@ class Templates:
             "boot_seconds": _BOOT_SECONDS[self._monitor.accelerator],
             "uid": uid_of(directory.name),
             "rehearsal_image": str(self._image.rehearsal.resolve()),
-            "rehearsal": self._rehearsal | {"start": self._rehearsal["start"] | {"slot": size.images + 1}},
+            "rehearsal": _rehearsal(size.memory, size.images + 1),
             **self._monitor.about(),
         }
 
@@ -137,26 +140,30 @@ class Templates:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _rehearsal() -> dict[str, Any]:
-    """A sandbox and a container that ends at once, as a guest is told of them."""
+@functools.cache
+def _rehearsal(machine: int, slot: int) -> dict[str, Any]:
+    """A sandbox and a container that ends at once, as a guest is told of them. machine -- MiB. The sandbox's
+    memory is that of most tasks of such a machine."""
+    memory = max(_STEP_MIB, (machine - _GUEST_MIB) // _FARGATE_MIB * _FARGATE_MIB)
     container = ContainerSpec(
         name="rehearsal", image="", runtime_id="rehearsal-1", command=("/busybox", "true")
     )
-    spec = SandboxSpec(id="0" * 32, containers=(container,), interface=None, cpu=1024, memory=64 << 20)
+    spec = SandboxSpec(id="0" * 32, containers=(container,), interface=None, cpu=1024, memory=memory << 20)
     config, _notes = ocispec.config(spec, container, ImageConfig(), PLACE)
-    config["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.bpf(ocispec.CAPABILITIES)}
-    setup = {name: getattr(spec, name) for name in ("id", "interface", "memory", "cpu", "pids", "shared_pid")}
-    setup |= {"files": ocispec.etc_files(spec), "hostname": "rehearsal", "scratch_released": False}
-    setup["shared"] = []
+    config["annotations"] = {plan.FILTER: seccomp.bpf(ocispec.CAPABILITIES)}
+    setup = {name: getattr(spec, name) for name in ("id", "memory", "cpu", "pids", "shared_pid")}
+    setup |= {"files": ocispec.etc_files(spec), "hostname": "rehearsal"}
     start: dict[str, Any] = {
         "op": "start",
         "name": container.name,
         "runtime_id": container.runtime_id,
         "config": config,
+        "slot": slot,
     }
     start |= {"user": "", "volumes": [], "image_volumes": [], "volumes_from": []}
     start |= {"interactive": False, "log": {"max_buffer_bytes": 1 << 20, "blocking": False}}
-    return {"setup": setup, "start": start}
+    plans = {"plan": plan.start(start, config, possible=True)["plan"]}
+    return birth.rehearsed(setup) | {"start": start | plans}
 
 
 def prune(directory: Path) -> None:

@@ -5,6 +5,7 @@ when the template was frozen, so a clone begins with a copy of it as it was then
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from neargate.node.drivers.microvm.vmm import qemu, scratch
@@ -20,14 +21,25 @@ def learn_firecracker() -> dict[str, object]:
     return {"ok": True}
 
 
-def clone(template: dict[str, Any], memory: int | None, setup: dict[str, Any]) -> Vm:
-    """memory -- descriptor of the template's, which QEMU wants. Raise VmError or OSError."""
+def clone(
+    template: dict[str, Any], memory: int | None, setup: dict[str, Any], begun: Callable[[int], None]
+) -> Vm:
+    """memory -- descriptor of the template's, which QEMU wants. begun -- called with each process of it.
+    Raise VmError or OSError."""
     if template.get("vmm") != FIRECRACKER:
         assert memory is not None
-        return qemu.clone(template, memory, setup)
+        return qemu.clone(template, memory, setup, begun)
     from neargate.node.drivers.microvm.vmm import firecracker_vm
 
-    return firecracker_vm.clone(template, setup)
+    vm = firecracker_vm.clone(template, setup)
+    try:
+        for pid in vm.processes():
+            begun(pid)
+    except OSError:
+        vm.kill()
+        vm.remove()
+        raise
+    return vm
 
 
 def boot(template: dict[str, Any]) -> Vm:

@@ -7,6 +7,7 @@ written. machine.py has the command line, qmp.py the monitor, jail.py what QEMU 
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from neargate.node.drivers.microvm.vmm import jail, machine, scratch, tap
@@ -90,11 +91,14 @@ class QemuVm(Vm):
         self.qmp.ask("blockdev-reopen", options=[raw])
 
 
-def clone(template: dict[str, Any], memory: int, setup: dict[str, Any]) -> QemuVm:
-    """memory -- descriptor of the template's. Raise VmError or OSError."""
+def clone(
+    template: dict[str, Any], memory: int, setup: dict[str, Any], begun: Callable[[int], None]
+) -> QemuVm:
+    """memory -- descriptor of the template's. begun -- called with QEMU's process while that gets ready.
+    Raise VmError or OSError."""
     scratch_disk = scratch.copy(f"{template['directory']}/scratch", setup["directory"])
     made_tap = tap.make() if setup["networked"] else tap.make_apart()
-    vm = _launch(template, memory, scratch_disk, made_tap, setup["uid"], None)
+    vm = _launch(template, memory, scratch_disk, made_tap, setup["uid"], begun, None)
     try:
         vm.qmp.ask("migrate-set-capabilities", capabilities=[_BY_FILE])
         vm.qmp.give("state", f"{template['directory']}/state", os.O_RDONLY)
@@ -104,8 +108,9 @@ def clone(template: dict[str, Any], memory: int, setup: dict[str, Any]) -> QemuV
         if status != "paused":
             raise VmError(status)
         vm.qmp.ask("cont")
-    except VmError as error:
-        raise VmError(f"the template cannot be restored: {said(vm.output) or error}") from None
+    except (VmError, OSError) as error:
+        vm.kill()
+        raise VmError(f"the template cannot be restored: {error} {said(vm.output)}") from None
     return vm
 
 
@@ -116,7 +121,10 @@ def boot(template: dict[str, Any], memory: int, scratch_disk: int) -> QemuVm:
     extra = {kernel: 20, initramfs: 21}
     arguments = ["-kernel", "/proc/self/fd/20", "-initrd", "/proc/self/fd/21", "-append", line]
     try:
-        return _launch(template, memory, scratch_disk, tap.make_apart(), template["uid"], arguments, extra)
+        made_tap = tap.make_apart()
+        return _launch(
+            template, memory, scratch_disk, made_tap, template["uid"], _nobody_waits, arguments, extra
+        )
     finally:
         for fd in extra:
             os.close(fd)
@@ -128,6 +136,7 @@ def _launch(
     scratch_disk: int,
     made_tap: tuple[int, str],
     uid: int,
+    begun: Callable[[int], None],
     boot_arguments: list[str] | None,
     extra: dict[int, int] | None = None,
 ) -> QemuVm:
@@ -155,8 +164,13 @@ def _launch(
         for there in (monitor_there, port_there, asked_there):
             there.close()
     try:
+        begun(pid)
         return QemuVm(pid, read, port, asked, Qmp(monitor), tap_name, scratch_disk)
-    except VmError as error:
+    except (VmError, OSError) as error:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-        raise VmError(f"QEMU does not start: {said(read) or error}") from None
+        raise VmError(f"QEMU does not start: {error} {said(read)}") from None
+
+
+def _nobody_waits(pid: int) -> None:
+    """While it begins."""

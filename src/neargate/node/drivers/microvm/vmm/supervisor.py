@@ -10,21 +10,22 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import launch, scratch, told
+from neargate.node.drivers.microvm.vmm import birth, launch, scratch, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.terminals import Terminals
 from neargate.node.drivers.microvm.vmm.vm import FRAME, Vm, VmError, said
-from neargate.node.guest import frames
+from neargate.node.guest import frames, plan
 from neargate.node.shares import serial
-from neargate.node.shim import birth, kernel, shared
+from neargate.node.shim import birth as shim_birth
+from neargate.node.shim import kernel, shared
 from neargate.node.shim.main import VERSION, Shim
 from neargate.node.shim.peers import Peer
 
 _READ = 1 << 17
-_ENTROPY = 64
 _BIRTH_SECONDS = 60
 _LOOK_SECONDS = 0.02
 _GUEST_SECONDS = 10
@@ -48,7 +49,7 @@ def _wait_ready(connection: socket.socket, setup: dict[str, Any]) -> None:
     kernel.set_name("neargate-ready")
     peer = Peer(connection)
     try:
-        vm = _clone(setup)
+        vm = _clone(setup, lambda _pid: None)
         vm.rehearse(setup["template"], _BIRTH_SECONDS)
     except (OSError, VmError, frames.FrameError) as error:
         peer.send({"event": "failed", "error": str(error)})
@@ -81,9 +82,9 @@ def _own(connection: socket.socket, setup: dict[str, Any], vm: Vm | None) -> Non
     supervisor.loop()
 
 
-def _clone(setup: dict[str, Any]) -> Vm:
+def _clone(setup: dict[str, Any], begun: Callable[[int], None]) -> Vm:
     directory = setup["template"]["directory"]
-    return launch.clone(setup["template"], templates.MEMORIES.get(directory), setup)
+    return launch.clone(setup["template"], templates.MEMORIES.get(directory), setup, begun)
 
 
 class Supervisor(Shim):
@@ -114,35 +115,39 @@ class Supervisor(Shim):
     def open(self) -> None:
         """Make the machine, and make it this sandbox. Raise OSError, VmError, FrameError."""
         setup = self.setup
-        birth.become_a_shim(setup)
+        shim_birth.become_a_shim(setup)
         kernel.set_name("neargate-vmm")
         self._signals()
-        self.group.make()
-        memory = (setup["template"]["memory"] << 20) + _VMM_MEMORY
-        self.group.limit(memory, _VMM_THREADS, setup["cpu"])
-        birth.join_group(setup["instance"])
+        shim_birth.join_group(setup["instance"])
         if self._vm is None:
-            self._vm = _clone(setup)
-        for pid in self.vm.processes():
-            self.group.add(pid, "vmm")
+            self._vm = _clone(setup, self._join)
+        else:
+            for pid in self.vm.processes():
+                self._join(pid)
         scratch_released = self._replace_scratch()
+        born = birth.told(
+            setup, self._serve_files(), scratch_released, setup["template"]["rehearsal"]["writes"]
+        )
+        self.vm.send(birth.message("born", born))
+        # While the guest is busy with that:
         self.disk = scratch.Scratch(setup, self.vm.name_scratch)
         os.close(self.vm.scratch)
         if setup["interface"]:
             self.vm.settle(setup["interface"])
-        born = {name: setup[name] for name in ("id", "hostname", "interface", "files", "shared_pid")}
-        born |= {name: setup[name] for name in ("memory", "pids", "cpu")}
-        born["scratch_released"] = scratch_released
-        born["shared"] = self._serve_files()
-        entropy = os.urandom(_ENTROPY).hex()
-        self.vm.send({"op": "born", "setup": born, "entropy": entropy, "time": time.time()})
         self.vm.hear("states", _BIRTH_SECONDS)
         self.vm.port.settimeout(_GUEST_SECONDS)
-        self._listener = birth.listen(setup["directory"])
+        self._listener = shim_birth.listen(setup["directory"])
         self.watch(self._listener.fileno(), self._accept)
         self.watch(self.vm.port.fileno(), self._from_guest)
         self.watch(self.vm.output, self._from_vmm)
         self._persist()
+
+    def _join(self, pid: int) -> None:
+        """Hold a process of the VMM to the sandbox's limits. (The kernel's RCU takes its time over it.)"""
+        self.group.make()
+        memory = (self.setup["template"]["memory"] << 20) + _VMM_MEMORY
+        self.group.limit(memory, _VMM_THREADS, self.setup["cpu"])
+        self.group.add(pid, "vmm")
 
     def _serve_files(self) -> list[dict[str, Any]]:
         """Begin to answer for the shared volumes: what the guest must know of them. Raise OSError."""
@@ -222,11 +227,11 @@ class Supervisor(Shim):
         answer = told.answer(request["op"], message)
         if request["op"] == "start" and "ok" in answer:
             self._open_log(request)
-            self._hold_to_quota()
+            self.hold_to_quota()
         if peer:
             peer.send({"id": number, **answer})
 
-    def _hold_to_quota(self) -> None:
+    def hold_to_quota(self) -> None:
         """The guest holds its containers to the task's processors; this holds the guest, after its start."""
         if not self._quota_set:
             self.group.quota(self.setup["cpu"] + _VMM_CPU)
@@ -317,8 +322,11 @@ class Supervisor(Shim):
             except (OSError, VmError) as error:
                 return peer.send({"id": request["id"], "error": f"image: {error}"})
             self._slots[image] = slot
+        first = not self._runtime_ids and not self.setup["shared_pid"]
         self._runtime_ids[request["name"]] = request["runtime_id"]
-        self._ask(peer, {**request, "image": "", "slot": slot})
+        rehearsed = self.setup["template"]["rehearsal"]["start"]["config"]
+        start = plan.start(request, rehearsed, possible=first)
+        self._ask(peer, {**start, "image": "", "slot": slot})
 
     # -- the end ---------------------------------------------------------------------------------------
 

@@ -35,8 +35,8 @@ def _state(name: str, told: dict[str, Any], runtime_id: str, pid: int) -> dict[s
         "runtime_id": runtime_id,
         "running": running,
         "pid": pid if running else None,
-        "started_at": _number(told.get("started_at")),
-        "stopped_at": _number(told.get("stopped_at")),
+        "started_at": _time(told.get("started_at")),
+        "stopped_at": _time(told.get("stopped_at")),
         "exit_code": None if running else exit_code(told.get("exit_code")),
         "oom_killed": told.get("oom_killed") is True,
         "restarts": int(_number(told.get("restarts")) or 0),
@@ -88,6 +88,13 @@ def _hex(text: object) -> str:
         return bytes.fromhex(str(text)[:_OUTPUT]).hex()
     except ValueError:
         return ""
+
+
+def _time(value: object) -> float | None:
+    """A guest's nanoseconds as seconds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value / 1e9 if 0 <= value < 1 << 63 else None
 
 
 def _number(value: object) -> float | None:

@@ -11,6 +11,7 @@ import socket
 import time
 from typing import Any
 
+from neargate.node.drivers.microvm.vmm import birth
 from neargate.node.guest import frames
 
 FRAME = 1 << 20
@@ -108,8 +109,7 @@ class Vm(abc.ABC):
     def rehearse(self, template: dict[str, Any], seconds: float, asker: int | None = None) -> None:
         """Have the guest run the container whose image is in the rehearsal's slot, and forget it. Raise
         OSError, VmError or FrameError."""
-        born = {"op": "rehearse", "entropy": os.urandom(64).hex(), "time": time.time()}
-        self.send({**born, **template["rehearsal"]})
+        self.send(birth.message("rehearse", template["rehearsal"]))
         self.hear("ready", seconds, asker)
 
 
