@@ -234,10 +234,10 @@ def test_every_mount_that_is_not_staged_has_its_flags(
 def test_a_volume_does_not_override_a_configurations_own_mount() -> None:
     volumes = [VOLUME | {"destination": place} for place in ("/etc/hosts", "/t", "/v")]
     planned = _plan(_config(tmpfs=(Tmpfs(target="/t", size=4096, options=("noatime",)),)), *volumes)
-    readonly_bind = plan.MS_BIND | plan.MS_REC | plan.MS_RDONLY
-    assert planned["mounts"]["/etc/hosts"] == (plan.MS_BIND | plan.MS_REC, "", False)
+    readonly_bind = kernel.MS_BIND | kernel.MS_REC | kernel.MS_RDONLY
+    assert planned["mounts"]["/etc/hosts"] == (kernel.MS_BIND | kernel.MS_REC, "", False)
     assert planned["mounts"]["/t"] == (
-        plan.MS_NOSUID | plan.MS_NOEXEC | plan.MS_NODEV | 1024,
+        kernel.MS_NOSUID | kernel.MS_NOEXEC | kernel.MS_NODEV | 1024,
         "size=4096",
         True,
     )

@@ -15,11 +15,10 @@ TOPS = ("/proc", "/dev", "/sys")
 """What is staged is below these."""
 FILTER = "run.oci.seccomp_bpf_data"
 """The annotation with a container's system call filter, as base64."""
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC = 1, 2, 4, 8, 4096, 16384
 _FLAGS = {
-    "ro": MS_RDONLY, "nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC,
+    "ro": kernel.MS_RDONLY, "nosuid": kernel.MS_NOSUID, "nodev": kernel.MS_NODEV, "noexec": kernel.MS_NOEXEC,
     "sync": 16, "mand": 64, "dirsync": 128, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21,
-    "strictatime": 1 << 24, "bind": MS_BIND, "rbind": MS_BIND | MS_REC,
+    "strictatime": 1 << 24, "bind": kernel.MS_BIND, "rbind": kernel.MS_BIND | kernel.MS_REC,
 }  # fmt: skip
 _NO_FLAGS = frozenset(
     ("rw", "suid", "dev", "exec", "async", "nomand", "atime", "diratime", "norelatime", "nostrictatime")

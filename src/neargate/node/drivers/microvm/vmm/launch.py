@@ -22,7 +22,10 @@ def learn_firecracker() -> dict[str, object]:
 
 
 def clone(
-    template: dict[str, Any], memory: int | None, setup: dict[str, Any], begun: Callable[[int], None]
+    template: dict[str, Any],
+    memory: int | None,
+    setup: dict[str, Any],
+    begun: Callable[[int], None] | None = None,
 ) -> Vm:
     """memory -- descriptor of the template's, which QEMU wants. begun -- called with each process of it.
     Raise VmError or OSError."""
@@ -32,6 +35,8 @@ def clone(
     from neargate.node.drivers.microvm.vmm import firecracker_vm
 
     vm = firecracker_vm.clone(template, setup)
+    if begun is None:
+        return vm
     try:
         for pid in vm.processes():
             begun(pid)

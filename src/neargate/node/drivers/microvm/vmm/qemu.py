@@ -92,13 +92,16 @@ class QemuVm(Vm):
 
 
 def clone(
-    template: dict[str, Any], memory: int, setup: dict[str, Any], begun: Callable[[int], None]
+    template: dict[str, Any],
+    memory: int,
+    setup: dict[str, Any],
+    begun: Callable[[int], None] | None = None,
 ) -> QemuVm:
     """memory -- descriptor of the template's. begun -- called with QEMU's process while that gets ready.
     Raise VmError or OSError."""
     scratch_disk = scratch.copy(f"{template['directory']}/scratch", setup["directory"])
     made_tap = tap.make() if setup["networked"] else tap.make_apart()
-    vm = _launch(template, memory, scratch_disk, made_tap, setup["uid"], begun, None)
+    vm = _launch(template, memory, scratch_disk, made_tap, setup["uid"], None, begun=begun)
     try:
         vm.qmp.ask("migrate-set-capabilities", capabilities=[_BY_FILE])
         vm.qmp.give("state", f"{template['directory']}/state", os.O_RDONLY)
@@ -121,10 +124,7 @@ def boot(template: dict[str, Any], memory: int, scratch_disk: int) -> QemuVm:
     extra = {kernel: 20, initramfs: 21}
     arguments = ["-kernel", "/proc/self/fd/20", "-initrd", "/proc/self/fd/21", "-append", line]
     try:
-        made_tap = tap.make_apart()
-        return _launch(
-            template, memory, scratch_disk, made_tap, template["uid"], _nobody_waits, arguments, extra
-        )
+        return _launch(template, memory, scratch_disk, tap.make_apart(), template["uid"], arguments, extra)
     finally:
         for fd in extra:
             os.close(fd)
@@ -136,9 +136,9 @@ def _launch(
     scratch_disk: int,
     made_tap: tuple[int, str],
     uid: int,
-    begun: Callable[[int], None],
     boot_arguments: list[str] | None,
     extra: dict[int, int] | None = None,
+    begun: Callable[[int], None] | None = None,
 ) -> QemuVm:
     """Closes the tap's descriptor here."""
     monitor, monitor_there = socket.socketpair()
@@ -164,13 +164,10 @@ def _launch(
         for there in (monitor_there, port_there, asked_there):
             there.close()
     try:
-        begun(pid)
+        if begun:
+            begun(pid)
         return QemuVm(pid, read, port, asked, Qmp(monitor), tap_name, scratch_disk)
     except (VmError, OSError) as error:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
         raise VmError(f"QEMU does not start: {error} {said(read)}") from None
-
-
-def _nobody_waits(pid: int) -> None:
-    """While it begins."""

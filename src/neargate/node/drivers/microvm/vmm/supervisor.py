@@ -49,7 +49,7 @@ def _wait_ready(connection: socket.socket, setup: dict[str, Any]) -> None:
     kernel.set_name("neargate-ready")
     peer = Peer(connection)
     try:
-        vm = _clone(setup, lambda _pid: None)
+        vm = _clone(setup)
         vm.rehearse(setup["template"], _BIRTH_SECONDS)
     except (OSError, VmError, frames.FrameError) as error:
         peer.send({"event": "failed", "error": str(error)})
@@ -82,7 +82,7 @@ def _own(connection: socket.socket, setup: dict[str, Any], vm: Vm | None) -> Non
     supervisor.loop()
 
 
-def _clone(setup: dict[str, Any], begun: Callable[[int], None]) -> Vm:
+def _clone(setup: dict[str, Any], begun: Callable[[int], None] | None = None) -> Vm:
     directory = setup["template"]["directory"]
     return launch.clone(setup["template"], templates.MEMORIES.get(directory), setup, begun)
 
