@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neargate.model.balancer import TargetGroup
+from neargate.model.deployments.shift import PRODUCTION, TEST
 from neargate.model.record import Scope
 from neargate.services.ecs import names
 from neargate.state.catalog_balancers import TARGET_GROUP
 from neargate.state.listeners import routing
 from neargate.state.store import Tx
-
-_RULES = ("productionListenerRule", "testListenerRule")
 
 
 def check_targets(tx: Tx, scope: Scope, balancers: Sequence[Mapping[str, Any]]) -> None:
@@ -25,7 +24,7 @@ def check_targets(tx: Tx, scope: Scope, balancers: Sequence[Mapping[str, Any]]) 
             groups.append(advanced["alternateTargetGroupArn"])
         for arn in groups:
             _check_group(arn, _owned(scope, tx.get(TARGET_GROUP, arn)))
-        for member in _RULES:
+        for member in (PRODUCTION, TEST):
             if advanced.get(member):
                 _check_rule(tx, scope, member, advanced[member])
 
