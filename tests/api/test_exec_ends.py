@@ -8,8 +8,7 @@ from botocore.exceptions import ClientError
 
 from neargate.gateway.exec import session as exec_session
 from tests.support.door import Door
-from tests.support.ecs import container, definition
-from tests.support.exec_tasks import ROLE, Tasks, closed_with, ready, shell
+from tests.support.exec_tasks import Tasks, closed_with, ready, shell
 
 
 @pytest.fixture
@@ -84,11 +83,7 @@ async def test_the_tasks_end_ends_it(tasks: Tasks) -> None:
 async def test_idle_it_is_ended() -> None:
     door = Door(exec_idle_seconds=0.4).start()
     try:
-        subnets = [subnet["SubnetId"] for subnet in door.client("ec2").describe_subnets()["Subnets"]]
-        ecs = door.client("ecs")
-        ecs.create_cluster(clusterName="c")
-        ecs.register_task_definition(**{**definition(container()), "taskRoleArn": ROLE})
-        tasks = Tasks(door, ecs, door.client("ssm"), {"awsvpcConfiguration": {"subnets": subnets}})
+        tasks = ready(door)
         async with shell(tasks) as (client, id, task):
             closed = await client.to_end()
         assert closed["Output"] == "Your session timed out due to inactivity."
@@ -101,11 +96,7 @@ async def test_idle_it_is_ended() -> None:
 async def test_the_daemons_end_is_told() -> None:
     door = Door().start()
     try:
-        subnets = [subnet["SubnetId"] for subnet in door.client("ec2").describe_subnets()["Subnets"]]
-        ecs = door.client("ecs")
-        ecs.create_cluster(clusterName="c")
-        ecs.register_task_definition(**{**definition(container()), "taskRoleArn": ROLE})
-        tasks = Tasks(door, ecs, door.client("ssm"), {"awsvpcConfiguration": {"subnets": subnets}})
+        tasks = ready(door)
         async with shell(tasks) as (client, _, task):
             terminal = tasks.terminal(task)
             began = time.monotonic()

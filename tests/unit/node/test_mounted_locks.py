@@ -1,5 +1,6 @@
 """Volumes with a user of their own, mounted through our server: locks."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -47,8 +49,10 @@ def test_locks_hold_between_all(tree: Path, mount: Mounter, kind: str) -> None:
         assert [run_as(0, _TRY.format(kind), other / "f") for other in mounts] == ["got\n"] * 3
 
 
-def test_a_lock_is_waited_for(tree: Path, mount: Mounter) -> None:
-    place = mount(tree).place
+@contextlib.contextmanager
+def _wanted(tree: Path, place: Path) -> Iterator[tuple[BinaryIO, threading.Thread, threading.Event]]:
+    """Who holds the lock of a file, beside the mount; a thread that will wait for it through the mount; and
+    whether it has got it."""
     (place / "f").touch()
     waited = threading.Event()
     with (tree / "f").open("r+b") as holder, (place / "f").open("r+b") as file:
@@ -58,7 +62,12 @@ def test_a_lock_is_waited_for(tree: Path, mount: Mounter) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
             waited.set()
 
-        thread = threading.Thread(target=wait)
+        yield holder, threading.Thread(target=wait), waited
+
+
+def test_a_lock_is_waited_for(tree: Path, mount: Mounter) -> None:
+    place = mount(tree).place
+    with _wanted(tree, place) as (holder, thread, waited):
         thread.start()
         assert not waited.wait(0.2)
         (place / "other").touch()  # nobody else waits
@@ -101,18 +110,9 @@ def test_an_open_files_own_locks_end_with_it(tree: Path, mount: Mounter) -> None
 
 def test_a_lock_is_got_while_others_ask_without_end(tree: Path, mount: Mounter) -> None:
     place = mount(tree).place
-    (place / "f").touch()
-    waited = threading.Event()
-    with (tree / "f").open("r+b") as holder, (place / "f").open("r+b") as file:
-        fcntl.flock(holder, fcntl.LOCK_EX)
-
-        def wait() -> None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            waited.set()
-
+    with _wanted(tree, place) as (holder, thread, waited):
         script = "import os, sys\nwhile True:\n    os.stat(sys.argv[1])"
         busy = subprocess.Popen([sys.executable, "-I", "-S", "-c", script, str(place / "f")])
-        thread = threading.Thread(target=wait)
         thread.start()
         try:
             assert not waited.wait(0.5)
