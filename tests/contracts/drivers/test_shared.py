@@ -276,7 +276,7 @@ async def test_a_killed_server_of_an_access_point_ends_a_sandbox(rig: Rig, tree:
     os.chown(tree, 5000, 6000)
     container = mounting("c", "echo line >> /mnt/log; exec sleep 600")
     sandbox = await opened(rig, tree, container, **_as(5000, 6000))
-    await _until(lambda: (tree / "log").exists())
+    await _until(lambda: (tree / "log").exists() and (tree / "log").read_text() == "line\n")
     os.kill(max(_servers(rig)), signal.SIGKILL)
     assert await ended(sandbox, "c", 30) == 137
     await sandbox.start(container, rig.image())
