@@ -8,7 +8,8 @@ import os
 
 from neargate.node.shim.kernel import open_in_root
 
-_LIMIT, _READ = 1024 * 1024, 16 * 1024
+LIMIT, _READ = 1024 * 1024, 16 * 1024
+"""What is read of each file."""
 _MAX_ID = (1 << 31) - 1
 
 
@@ -18,7 +19,12 @@ class UserError(Exception):
 
 def resolve(root: str, user: str) -> dict[str, object]:
     """OCI `process.user`, and the home directory as `home`. Empty: root. Raise UserError."""
-    passwd, group = _table(root, "/etc/passwd"), _table(root, "/etc/group")
+    return by_files(user, _read(root, "/etc/passwd"), _read(root, "/etc/group"))
+
+
+def by_files(user: str, passwd_file: bytes, group_file: bytes) -> dict[str, object]:
+    """As `resolve`, by what is in the image's two files. Empty: it has none."""
+    passwd, group = _table(passwd_file), _table(group_file)
     name, _, group_name = (user or "0").partition(":")
     entry = _entry(passwd, 0, name)
     if entry is None and name.isascii() and name.isdigit():
@@ -57,21 +63,25 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _table(root: str, path: str) -> list[list[str]]:
+def _read(root: str, path: str) -> bytes:
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
-        return []
+        return b""
     finally:
         os.close(root_fd)
     try:
         data = b""
-        while len(data) < _LIMIT and (more := os.read(fd, min(_READ, _LIMIT - len(data)))):
+        while len(data) < LIMIT and (more := os.read(fd, min(_READ, LIMIT - len(data)))):
             data += more
     except OSError:
-        return []
+        return b""
     finally:
         os.close(fd)
+    return data
+
+
+def _table(data: bytes) -> list[list[str]]:
     lines = data.decode(errors="replace").splitlines()
     return [line.split(":") for line in lines if line and not line.startswith("#")]
