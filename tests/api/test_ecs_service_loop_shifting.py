@@ -1,5 +1,6 @@
 """BLUE_GREEN, LINEAR and CANARY: tasks of two revisions, and the listeners' weights between them."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -201,6 +202,63 @@ def test_a_shift_whose_listener_is_deleted_is_rolled_back(
     assert any("deployment failed:" in m and m.endswith(reason) for m in keeper.messages())
     assert keeper.steady()["deployments"][0]["id"] == first
     assert {t["taskArn"] for t in keeper.running()} == old
+
+
+ANSWER = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}
+
+
+@pytest.mark.parametrize("to", ["blue", "another", "nowhere"])
+def test_a_shift_whose_rule_leads_elsewhere_is_rolled_back(
+    keeper: Balanced, checker: Checker, to: str
+) -> None:
+    """Between two steps; weights alone, with green's group still in the rule, are the user's to set."""
+    first = begin(keeper)
+    old = {t["taskArn"] for t in keeper.running()}
+    canary = {"canaryPercent": 5, "canaryBakeTimeInMinutes": 60}
+    keeper.update(
+        taskDefinition=keeper.define("two"),
+        deploymentConfiguration={"strategy": "CANARY", "canaryConfiguration": canary},
+    )
+    until(lambda: keeper.weights(keeper.rule) == (95, 5))
+    weighed = [{"TargetGroupArn": keeper.blue, "Weight": 1}, {"TargetGroupArn": keeper.green, "Weight": 0}]
+    forward = {"Type": "forward", "ForwardConfig": {"TargetGroups": weighed}}
+    keeper.elb.modify_rule(RuleArn=keeper.rule, Actions=[forward])
+    time.sleep(0.3)
+    assert keeper.process()["status"] == "IN_PROGRESS"
+    group = {"blue": keeper.blue, "another": keeper.group("another")}.get(to)
+    action = {"Type": "forward", "TargetGroupArn": group} if group else ANSWER
+    keeper.elb.modify_rule(RuleArn=keeper.rule, Actions=[action])
+    process = until(lambda: p if (p := keeper.process())["status"] == "ROLLBACK_SUCCESSFUL" else {})
+    reason = f"Target group {keeper.green} is not associated with the productionListenerRule {keeper.rule}."
+    assert process["statusReason"].endswith(reason) and process["rollback"]["reason"].endswith(reason)
+    assert keeper.steady()["deployments"][0]["id"] == first
+    assert {t["taskArn"] for t in keeper.running()} == old
+    if group:
+        assert keeper.weights(keeper.rule) == (100, 0)
+    else:  # what the user has put there stays
+        (rule,) = keeper.elb.describe_rules(RuleArns=[keeper.rule])["Rules"]
+        assert rule["Actions"][0]["Type"] == "fixed-response"
+
+
+def test_a_rule_that_forwards_nowhere_fails_the_deployment_before_it_leads_there(
+    keeper: Balanced, checker: Checker
+) -> None:
+    keeper.elb.modify_rule(RuleArn=keeper.rule, Actions=[ANSWER])
+    keeper.create(
+        keeper.define("one"), 1, loadBalancers=keeper.shifting(), deploymentConfiguration=BLUE_GREEN
+    )
+    process = until(lambda: p if (p := keeper.process())["status"] == "ROLLBACK_FAILED" else {})
+    assert f"is not associated with the productionListenerRule {keeper.rule}" in process["statusReason"]
+
+
+def test_a_rule_that_leads_elsewhere_at_first_is_led_to_the_service(
+    keeper: Balanced, checker: Checker
+) -> None:
+    another = {"Type": "forward", "TargetGroupArn": keeper.group("another")}
+    keeper.elb.modify_rule(RuleArn=keeper.rule, Actions=[another])
+    begin(keeper)
+    assert keeper.process()["status"] == "SUCCESSFUL"
+    assert keeper.weights(keeper.rule) == (100, 0)
 
 
 def test_a_first_deployment_without_its_listener_fails(keeper: Balanced, checker: Checker) -> None:

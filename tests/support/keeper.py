@@ -167,17 +167,19 @@ class Balanced(Keeper):
     def __init__(self, door: Door) -> None:
         super().__init__(door)
         self.elb = elb = door.client("elbv2")
-        vpc = door.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+        self._vpc = door.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
         balancer = elb.create_load_balancer(Name="lb", Subnets=self.subnets)["LoadBalancers"][0]
         self.balancer = balancer["LoadBalancerArn"]
-        self.blue, self.green = (self._group(name, vpc) for name in ("blue", "green"))
+        self.blue, self.green = (self.group(name) for name in ("blue", "green"))
         self.listener = self._listener(80, self.blue)
         self.test_listener = self._listener(8080, self.blue)
         self.rule = self._rule(self.listener)
         self.test_rule = self._rule(self.test_listener)
 
-    def _group(self, name: str, vpc: str) -> str:
-        made = self.elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip")
+    def group(self, name: str) -> str:
+        made = self.elb.create_target_group(
+            Name=name, Protocol="HTTP", Port=80, VpcId=self._vpc, TargetType="ip"
+        )
         arn = str(made["TargetGroups"][0]["TargetGroupArn"])
         delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "300"}
         self.elb.modify_target_group_attributes(TargetGroupArn=arn, Attributes=[delay])

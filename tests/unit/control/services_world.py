@@ -64,7 +64,9 @@ class World:
     broken: set[str] = field(default_factory=set)
     """Revisions whose tasks never run, or never turn healthy."""
     lost: set[str] = field(default_factory=set)
-    """Rules that are gone."""
+    """Rules that are gone, or forward nowhere."""
+    there: bool = False
+    """Whether what is lost is still there, and forwards nowhere."""
     never_healthy: bool = False
     dies: float = 0.0
     sickens: float = 0.0
@@ -143,8 +145,12 @@ class World:
             definitions={self.definition.arn: self.definition},
             processes=tuple(p for p in self.processes.values() if open_(p)),
             zones=ZONES,
-            lost=frozenset(self.lost),
+            leads=self._leads(),
         )
+
+    def _leads(self) -> dict[str, frozenset[str]]:
+        rules = {arn: frozenset(() if arn in self.lost else GROUPS) for arn in (RULE, TEST_RULE)}
+        return {arn: groups for arn, groups in rules.items() if groups or self.there}
 
     def step(self) -> Plan:
         made = plan(self.snapshot(), self.now)

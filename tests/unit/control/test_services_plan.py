@@ -230,9 +230,10 @@ def test_shifting_deployments_end_and_blue_serves_until_green_does(
     st.integers(1, 5),
     st.sampled_from(("BLUE_GREEN", "LINEAR", "CANARY")),
     st.integers(0, 30),
+    st.booleans(),
 )
 def test_a_shift_whose_listeners_go_is_rolled_back_or_was_over(
-    seed: int, desired: int, strategy: str, steps: int
+    seed: int, desired: int, strategy: str, steps: int, there: bool
 ) -> None:
     shape: dict[str, Any] = {"linearConfiguration": {"stepPercent": 25.0, "stepBakeTimeInMinutes": 1}}
     world = World(random.Random(seed), {"strategy": strategy, "bakeTimeInMinutes": 1, **shape}, desired, True)
@@ -243,11 +244,14 @@ def test_a_shift_whose_listeners_go_is_rolled_back_or_was_over(
         world.step()
         world.pass_time(10.0)
     over = world.process.stage == "CLEAN_UP"
+    world.there = there
     world.lose(RULE, TEST_RULE)
     world.until(lambda: done(world), lambda made: None)
     assert world.process.status == ("SUCCESSFUL" if over else "ROLLBACK_SUCCESSFUL")
     if not over:
-        assert f"productionListenerRule {RULE} does not exist" in world.process.status_reason
+        said = "Target group {} is not associated with the" if there else "The"
+        said = f"{said.format(GREEN)} productionListenerRule {RULE}{'.' if there else ' does not exist.'}"
+        assert said in world.process.status_reason
         assert any("deployment failed" in m and RULE in m for m in world.messages)
         assert world.service.deployments[0].id == first
         assert {t.arn for t in world.live()} == serving, "what served runs on"

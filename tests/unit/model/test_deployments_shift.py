@@ -137,10 +137,33 @@ NETWORK = "Service deployment rolled back because of invalid networking configur
 def test_without_its_listener_it_goes_back_while_traffic_depends_on_it(
     stage: str, lost: list[str], named: list[str]
 ) -> None:
-    world = shift.World(up=True, lost=[(f"{kind}ListenerRule", f"arn:{kind}") for kind in lost])
-    gone = [f"The {kind}ListenerRule arn:{kind} does not exist." for kind in named]
+    world = shift.World(up=True, faults=[shift.Fault(f"{kind}ListenerRule", f"No {kind}.") for kind in lost])
+    gone = [f"No {kind}." for kind in named]
     back = shift.advance(replace(process(), stage=stage), world, NOW).back
     assert back == (" ".join((NETWORK, *gone)) if gone else "")
+
+
+@pytest.mark.parametrize(
+    ("stage", "traffic", "member", "back"),
+    [
+        ("", 0.0, shift.PRODUCTION, False),
+        ("POST_SCALE_UP", 0.0, shift.PRODUCTION, False),
+        ("PRODUCTION_TRAFFIC_SHIFT", 0.0, shift.PRODUCTION, False),
+        ("PRODUCTION_TRAFFIC_SHIFT", 5.0, shift.PRODUCTION, True),
+        ("BAKE_TIME", 100.0, shift.PRODUCTION, True),
+        ("CLEAN_UP", 100.0, shift.PRODUCTION, False),
+        ("POST_SCALE_UP", 0.0, shift.TEST, False),
+        ("TEST_TRAFFIC_SHIFT", 0.0, shift.TEST, True),
+        ("PRODUCTION_TRAFFIC_SHIFT", 5.0, shift.TEST, False),
+    ],
+)
+def test_a_rule_that_leads_elsewhere_is_a_fault_once_it_has_led_to_green(
+    stage: str, traffic: float, member: str, back: bool
+) -> None:
+    """Before, the next weights put green's group into it."""
+    world = shift.World(up=True, faults=[shift.Fault(member, "Elsewhere.", mended=True)])
+    given = replace(process("CANARY"), stage=stage, traffic=traffic, bake_until=NOW + 60)
+    assert shift.advance(given, world, NOW).back == (f"{NETWORK} Elsewhere." if back else "")
 
 
 def test_what_leads_to_a_revision() -> None:
@@ -168,8 +191,8 @@ def test_a_listener_lost_for_ever_ends_it_one_way_or_the_other(
     chance = random.Random(seed)
     given, now = process(strategy, bakeTimeInMinutes=1, lifecycleHooks=[hook("POST_SCALE_UP")]), NOW
     for step_number in range(500):
-        lost = [(member, "arn:gone")] if step_number >= after else []
-        step = shift.advance(given, shift.World(up=chance.random() < 0.5, lost=lost), now)
+        lost = [shift.Fault(member, "It is gone.")] if step_number >= after else []
+        step = shift.advance(given, shift.World(up=chance.random() < 0.5, faults=lost), now)
         if step.back.startswith(NETWORK):
             assert step.process == given, "nothing is led any more"
             assert lost and given.stage != "CLEAN_UP"

@@ -132,8 +132,9 @@ def _checks(draft: Draft, task: Task) -> Checks:
 
 
 def _checked_groups(draft: Draft, template: Template) -> tuple[str, ...]:
-    """Where a listener is gone, what no balancer leads to any more is checked by nobody: not waited for."""
-    if not any(arn in draft.snapshot.lost for _, arn in routes(template.balancers)):
+    """Where a listener is gone, or forwards nowhere, what no balancer leads to any more is checked by nobody:
+    not waited for."""
+    if all(draft.snapshot.leads.get(arn) for _, arn in routes(template.balancers)):
         return template.groups
     found = draft.snapshot.groups
     return tuple(arn for arn in template.groups if arn in found and found[arn].balancer_arns)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neargate.control.services.draft import Draft, Weights
-from neargate.model.deployments.shift import routes
+from neargate.model.deployments.shift import PRODUCTION, TEST, Fault
 
 
 def pair(balancer: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -30,8 +30,27 @@ def lead(draft: Draft, member: str, percent: float) -> None:
             draft.weights.append(Weights(rule, (other, group), percent))
 
 
-def lost(draft: Draft) -> list[tuple[str, str]]:
-    """What was to lead to the PRIMARY deployment, and is gone: member and ARN."""
+def faults(draft: Draft) -> list[Fault]:
+    """Of what was to lead to the PRIMARY deployment: it is gone, or leads elsewhere."""
     revision = draft.revisions.get(draft.primary.revision_arn)
-    balancers = revision.body.get("loadBalancers") or () if revision is not None else ()
-    return [(member, arn) for member, arn in routes(balancers) if arn in draft.snapshot.lost]
+    if revision is None:
+        return []
+    balancers = revision.body.get("loadBalancers") or ()
+    led = [(b, group) for b, group in zip(balancers, revision.groups, strict=False) if pair(b) is not None]
+    found = [
+        _fault(draft, member, balancer, group) for member in (PRODUCTION, TEST) for balancer, group in led
+    ]
+    return [fault for fault in found if fault is not None]
+
+
+def _fault(draft: Draft, member: str, balancer: Mapping[str, Any], group: str) -> Fault | None:
+    rule = (balancer.get("advancedConfiguration") or {}).get(member)
+    if not rule:
+        return None
+    groups = draft.snapshot.leads.get(rule)
+    if groups is None:
+        return Fault(member, f"The {member} {rule} does not exist.")
+    if group in groups:
+        return None
+    said = f"Target group {group} is not associated with the {member} {rule}."
+    return Fault(member, said, mended=bool(groups))  # one that forwards nowhere takes no weights

@@ -131,7 +131,7 @@ class Services:
 
 
 def _heeded(snapshot: Snapshot) -> frozenset[str]:
-    """Ids of what may end the deployments under way: alarms; rules and listeners, if they are gone."""
+    """Ids of what may end the deployments under way: alarms; rules and listeners."""
     scope = Scope(snapshot.service.account, snapshot.service.region)
     found = {alarm_arn(scope, name) for process in snapshot.processes for name in alarm_names(process)}
     for process in snapshot.processes:

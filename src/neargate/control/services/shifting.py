@@ -10,7 +10,7 @@ from neargate.control.services import failure, templates
 from neargate.control.services.draft import Draft
 from neargate.control.services.ended import Seen
 from neargate.control.services.keeping import aim, carry_out, may_start, up
-from neargate.control.services.listeners import lead, lost
+from neargate.control.services.listeners import faults, lead
 from neargate.kit.clock import passed
 from neargate.model.deployments import rolling, shift
 from neargate.model.deployments.copies import limits
@@ -33,7 +33,7 @@ def go_on(draft: Draft, seen: Sequence[Seen], process: ServiceDeployment) -> boo
     world = shift.World(
         crowded=any(s.copy.deployment not in both for s in seen),
         up=up(draft, green, seen),
-        lost=lost(draft),
+        faults=faults(draft),
     )
     step = shift.advance(process, world, draft.now)
     draft.wake(step.wake_at)

@@ -9,6 +9,7 @@ from typing import Any
 
 from neargate.model.alarm import alarm_arn
 from neargate.model.balancer import Target, TargetGroup
+from neargate.model.balancer_rules_actions import target_groups
 from neargate.model.deployments.shift import routes
 from neargate.model.record import Scope
 from neargate.model.service import Service, ServiceDeployment, ServiceRevision, TaskSet
@@ -39,8 +40,8 @@ class Snapshot:
     zones: Mapping[str, str] = field(default_factory=dict)
     """By subnet."""
     task_sets: tuple[TaskSet, ...] = ()
-    lost: frozenset[str] = frozenset()
-    """ARNs of rules and listeners that a revision names, and that are gone."""
+    leads: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Where the rules and listeners that revisions name forward to, by ARN; without those that are gone."""
 
     @property
     def external(self) -> bool:
@@ -78,7 +79,7 @@ def read(tx: Tx, arn: str) -> Snapshot | None:
         ringing=_ringing(tx, processes),
         zones=_zones(tx, bodies),
         task_sets=sets,
-        lost=_lost(tx, bodies),
+        leads=_leads(tx, bodies),
     )
 
 
@@ -93,9 +94,10 @@ def _groups(
     return {a: g for a in arns if (g := tx.get(TARGET_GROUP, a)) is not None}
 
 
-def _lost(tx: Tx, bodies: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+def _leads(tx: Tx, bodies: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
     named = {arn for body in bodies for _, arn in routes(body.get("loadBalancers") or ())}
-    return frozenset(arn for arn in named if routing(tx, arn) is None)
+    found = {arn: record for arn in named if (record := routing(tx, arn)) is not None}
+    return {arn: frozenset(target_groups(record.actions)) for arn, record in found.items()}
 
 
 def alarm_names(process: ServiceDeployment) -> tuple[str, ...]:

@@ -45,13 +45,23 @@ _ALL: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why no traffic comes to green by a listener or a rule."""
+
+    member: str
+    said: str
+    mended: bool = False
+    """Leading traffic to green mends it: then it is one only where that has been done before."""
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     crowded: bool = False
     """There are tasks of other deployments than blue and green."""
     up: bool = False
     """Green has all its tasks, and they are healthy."""
-    lost: Sequence[tuple[str, str]] = ()
-    """Those of green's routes that are gone."""
+    faults: Sequence[Fault] = ()
+    """Those of green's routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,9 @@ class Step:
 
 def advance(process: ServiceDeployment, world: World, now: float) -> Step:
     """As far as it goes now."""
+    lost = _lost(process, world)
+    if lost:
+        return Step(process, back=lost)
     while True:
         step = _step(process, world, now)
         if step.back or step.process == process:
@@ -91,14 +104,14 @@ def _lost(process: ServiceDeployment, world: World) -> str:
     """Why no traffic can be led to green any more, if that is so."""
     rank = RANK[process.stage] if process.stage else -1
     needed = [member for member, last in _NEEDED_UNTIL if rank <= RANK[last]]
-    gone = [f"The {member} {arn} does not exist." for member, arn in world.lost if member in needed]
-    return " ".join((_LOST, *gone)) if gone else ""
+    led = [
+        member for member, is_led in ((PRODUCTION, process.traffic > 0), (TEST, tested(process))) if is_led
+    ]
+    said = [f.said for f in world.faults if f.member in needed and (f.member in led or not f.mended)]
+    return " ".join((_LOST, *said)) if said else ""
 
 
 def _step(process: ServiceDeployment, world: World, now: float) -> Step:
-    lost = _lost(process, world)
-    if lost:
-        return Step(process, back=lost)
     if process.paused is not None:
         return _held(process, process.paused, now)
     if not process.stage:
