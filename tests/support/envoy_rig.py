@@ -115,7 +115,7 @@ class Rig:
         Path(self._scratch.name).chmod(0o711)
         self.envoy = Envoy(Settings(data_dir=self.directory / "data", run_dir=Path(self._scratch.name)))
         self.translator = Translator(str(self.envoy.logs))
-        self.directory.mkdir(exist_ok=True)
+        (self.directory / "data").mkdir(parents=True, exist_ok=True)
         reachable(self.directory)
         ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._running = asyncio.run_coroutine_threadsafe(self._run(ready), self._loop)

@@ -1,6 +1,8 @@
 """Envoy without those who started it: the daemon's data directory, the program itself."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from neargate.kit.settings import Settings
 from neargate.node.balancer import envoy as room
 from neargate.node.balancer.envoy import Envoy
+from neargate.node.companion import start_ticks
 from tests.support.cgroups import remove_group_of
 
 pytestmark = pytest.mark.root
@@ -54,6 +57,35 @@ async def test_it_ends_when_the_daemons_data_directory_is_gone(begun: Envoy, tmp
     async with asyncio.timeout(60):
         while begun.companion.pid is not None:  # noqa: ASYNC110 - another process ends
             await asyncio.sleep(0.1)
+
+
+async def test_a_daemon_that_has_lost_its_data_directory_starts_none(begun: Envoy, tmp_path: Path) -> None:
+    """Nobody would end it after the daemon."""
+    (tmp_path / "data").rmdir()
+    done = await asyncio.to_thread(
+        subprocess.run, begun.command(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (1, f"the data directory {tmp_path}/data is gone\n")
+
+
+async def test_one_whose_pid_file_is_lost_is_ended_by_the_next(begun: Envoy, tmp_path: Path) -> None:
+    former = begun.companion.pid
+    assert former is not None
+    shutil.rmtree(begun.directory)
+    later, started = Envoy(_settings(tmp_path)), asyncio.Event()
+    later.prepare()
+
+    async def told(adopted: bool) -> None:
+        assert not adopted
+        started.set()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(later.companion.run(later.command(), told))
+        async with asyncio.timeout(30):
+            await started.wait()
+        running.cancel()
+    assert start_ticks(former) is None
+    assert later.companion.pid not in (None, former)
 
 
 async def test_without_its_program_it_is_ended_and_the_cause_is_told(

@@ -68,6 +68,7 @@ async def test_the_way_stays_open_when_the_firewall_is_made_anew(table: str) -> 
 
 async def test_envoy_may_do_little_and_leaves_nothing(tmp_path: Path) -> None:
     reachable(tmp_path)
+    (tmp_path / "data").mkdir()
     envoy = Envoy(Settings(data_dir=tmp_path / "data", run_dir=tmp_path / "run"))
     envoy.prepare()
     begun = asyncio.Event()

@@ -43,15 +43,17 @@ _RUNTIME = {
     "re2.max_program_size.error_level": 10_000,
     "re2.max_program_size.warn_level": 10_000,
 }
-# A child looks whether the daemon's data directory is still there: without it nobody finds Envoy again.
+# A child looks whether the daemon's data directory is still there: without it nobody finds Envoy again, and
+# the daemon that has lost it leaves none behind.
 _CONNECTIONS = "overload.global_downstream_max_connections"
 _OTHER_FILES = 1024
 # The binary is opened before the user changes, who may have no way to where it lies.
-_START = """if [ -d "$2" ]; then (
+_START = """[ -d "$2" ] || { echo "the data directory $2 is gone" >&2; exit 1; }
+(
   while sleep 10 && read -r _ _ _ parent _ </proc/$BASHPID/stat && [ "$parent" = $$ ]; do
     [ -d "$2" ] || kill $$
   done
-) </dev/null >/dev/null 2>&1 & fi
+) </dev/null >/dev/null 2>&1 &
 exec setpriv --reuid "$1" --regid "$1" --clear-groups --no-new-privs \\
   --bounding-set -all,+net_bind_service --inh-caps -all,+net_bind_service \\
   --ambient-caps -all,+net_bind_service \\
@@ -118,6 +120,9 @@ class Envoy:
             self.directory.parent.rmdir()
 
     def _placed(self, pid: int) -> None:
+        """There is one Envoy: one whose pid file was lost would go on beside it, on the same ports, with what
+        it was told last."""
+        self._group.kill()
         self._group.make()
         self._group.limit(_MEMORY, _PIDS, _CPU_SHARES)
         if not self._group.v2:
