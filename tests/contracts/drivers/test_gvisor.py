@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from neargate.node.drivers.base import DriverUnavailable
+from neargate.model.sandbox import Mount
+from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.gvisor import verdict
 from neargate.node.drivers.gvisor.driver import GvisorDriver
 from tests.contracts.drivers.rig import MIB, Rig, ended, eventually, lines, only, shell
@@ -17,10 +18,24 @@ from tests.contracts.drivers.traces import traces
 pytestmark = [pytest.mark.root, only("gvisor", why="it is about this tier")]
 
 
+_OF_AN_EMPTY_ROOT = 1 << 18 | 1 << 21
+"""CAP_SYS_CHROOT and CAP_SYS_ADMIN, which runsc makes one with, in a user namespace with nothing."""
+
+
 def sandbox_process(rig: Rig, sandbox: str) -> Path:
     """/proc of the process that is the task's kernel."""
-    (pid,) = rig.directory.glob(f"sandboxes/{sandbox}/c/.sandbox/pid")
-    return Path("/proc", pid.read_text())
+    (pid,) = {path.read_text() for path in rig.directory.glob(f"sandboxes/{sandbox}/c/*/pid")}
+    return Path("/proc", pid)
+
+
+def processes(rig: Rig, sandbox: str, kind: str) -> int:
+    """How many of its sandbox's processes there are: of file servers (`gofer`), of all (empty)."""
+    for tree in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):
+        group = Path(tree, f"neargate_{rig.instance}/{sandbox}/sandbox/cgroup.procs")
+        if group.exists():
+            commands = [Path("/proc", pid, "cmdline") for pid in group.read_text().split()]
+            return sum(kind.encode() in path.read_bytes() for path in commands if path.exists())
+    return 0
 
 
 def status(process: Path, field: str) -> list[str]:
@@ -40,6 +55,8 @@ async def test_the_kernels_process_is_nobody_filtered_and_without_the_machines_f
     assert set(status(process, "Uid")) == {"65534"}
     assert status(process, "Seccomp") == ["2"]
     assert status(process, "NoNewPrivs") == ["1"]
+    for field in ("CapPrm", "CapEff", "CapAmb"):  # none of the container's
+        assert int(*status(process, field), 16) & ~_OF_AN_EMPTY_ROOT == 0
     files = [path for path in (process / "root").glob("[!p]*/**/*") if path.is_file()]
     assert [path.name for path in files] == ["localtime"]  # a copy; /proc is its own
     spaces = {kind: os.readlink(process / "ns" / kind) for kind in ("net", "mnt", "ipc", "uts", "user")}  # noqa: PTH115
@@ -77,10 +94,11 @@ async def test_containers_that_all_have_a_limit_hold_the_sandbox_to_their_sum(ri
     assert str(90 * 1024) in lines(sandbox, "a")
 
 
-async def test_a_killed_kernel_ends_its_containers(rig: Rig) -> None:
-    sandbox = await rig.run(shell("c", "exec sleep 60"), shell("d", "exec sleep 60"))
+@pytest.mark.parametrize("names", [("c",), ("c", "d")])
+async def test_a_killed_kernel_ends_its_containers(rig: Rig, names: tuple[str, ...]) -> None:
+    sandbox = await rig.run(*(shell(name, "exec sleep 60") for name in names))
     os.kill(int(sandbox_process(rig, sandbox.id).name), signal.SIGKILL)
-    for name in ("c", "d"):
+    for name in names:
         assert await ended(sandbox, name, 30) == 137
         assert not sandbox.states[name].oom_killed
     await sandbox.signal("c", signal.SIGTERM)
@@ -89,20 +107,60 @@ async def test_a_killed_kernel_ends_its_containers(rig: Rig) -> None:
 
 
 async def test_what_ended_keeps_no_file_server(rig: Rig) -> None:
-    sandbox = await rig.run(shell("stays", "exec sleep 60"))
-    group = Path("/sys/fs/cgroup/pids", f"neargate_{rig.instance}/{sandbox.id}/sandbox/cgroup.procs")
-    if not group.exists():
-        group = Path("/sys/fs/cgroup", f"neargate_{rig.instance}/{sandbox.id}/sandbox/cgroup.procs")
-
-    def gofers() -> int:
-        command = [Path("/proc", pid, "cmdline") for pid in group.read_text().split()]
-        return sum(b"runsc-gofer" in path.read_bytes() for path in command if path.exists())
-
-    assert gofers() == 2  # of the root, and of `stays`
+    stays, short = shell("stays", "exec sleep 60"), shell("short", "exit 3")
+    sandbox = await rig.open(stays, short)
+    await sandbox.start(stays, rig.image())
+    assert processes(rig, sandbox.id, "gofer") == 2  # of the root, and of `stays`
     for _ in range(3):
-        await sandbox.start(shell("short", "true"), rig.image())
-        await ended(sandbox, "short")
-    await eventually(lambda: gofers() == 2, "those of `short` are gone")
+        await sandbox.start(short, rig.image())
+        assert await ended(sandbox, "short") == 3
+    await eventually(lambda: processes(rig, sandbox.id, "gofer") == 2, "those of `short` are gone")
+    assert sandbox.states["stays"].running
+
+
+async def test_one_container_alone_is_the_root_of_its_sandbox(rig: Rig) -> None:
+    sole = shell("c", "sleep 60 & exec sleep 60")
+    sandbox = await rig.open(sole)
+    assert processes(rig, sandbox.id, "") == 0
+    await sandbox.start(sole, rig.image())
+    assert processes(rig, sandbox.id, "gofer") == 1
+    await sandbox.signal("c", signal.SIGTERM)
+    assert await ended(sandbox, "c") == 143
+    await eventually(lambda: processes(rig, sandbox.id, "") == 0, "its sandbox has ended with it")
+
+
+async def test_what_a_short_container_alone_ends_with_is_told(rig: Rig) -> None:
+    """Its sandbox may have ended before anybody asks it."""
+    sole = shell("c", "echo $$; exit 3")
+    sandbox = await rig.open(sole)
+    for _ in range(6):
+        await sandbox.start(sole, rig.image())
+        assert await ended(sandbox, "c") == 3
+    assert lines(sandbox, "c").split() == ["1"] * 6
+    assert sandbox.states["c"].restarts == 5
+    killed = shell("c", "kill -KILL $$", init=True)
+    await sandbox.start(killed, rig.image())
+    assert await ended(sandbox, "c") == 137
+
+
+async def test_a_container_alone_that_cannot_start_can_later(rig: Rig) -> None:
+    sole = shell("c", "exit 3")
+    sandbox = await rig.open(sole)
+    with pytest.raises(DriverError, match=r'^exec: "nosuch": executable file not found'):
+        await sandbox.start(shell("c", "", command=("nosuch",)), rig.image())
+    await sandbox.start(sole, rig.image())
+    assert await ended(sandbox, "c") == 3
+
+
+async def test_a_container_alone_finds_what_it_left_in_its_volume(rig: Rig) -> None:
+    mount = Mount(volume="data", target="/data")
+    grow = "head -c 3000000 /dev/zero >> /data/big; stat -c %s /data/big | tee /data/kept"
+    sole = shell("c", f"cat /data/kept; {grow}", mounts=(mount,))
+    sandbox = await rig.open(sole)
+    for _ in range(2):
+        await sandbox.start(sole, rig.image())
+        assert await ended(sandbox, "c") == 0
+    assert lines(sandbox, "c", 1).split() == ["3000000", "3000000", "6000000"]
 
 
 async def test_sysctls_are_said_to_have_no_effect(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:

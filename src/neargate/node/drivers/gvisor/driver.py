@@ -11,7 +11,7 @@ from pathlib import Path
 from neargate.model.sandbox import SandboxSpec, has_router
 from neargate.node.drivers.base import DriverUnavailable
 from neargate.node.drivers.gvisor import runsc, verdict
-from neargate.node.drivers.gvisor.sandbox import GvisorSandbox, memory_of
+from neargate.node.drivers.gvisor.sandbox import GvisorSandbox, memory_of, sole_of
 from neargate.node.shimmed import ShimDriver
 
 log = logging.getLogger(__name__)
@@ -99,5 +99,5 @@ class GvisorDriver(ShimDriver):
             "memory": memory + overhead,
             "pids": spec.pids + _SANDBOX_THREADS,
             "checks_modes": True,
-            "sentry": {"root": str(self._pause_root), "memory": memory},
+            "sentry": {"root": str(self._pause_root), "memory": memory, "sole": sole_of(spec)},
         }

@@ -34,3 +34,8 @@ def memory_of(task: SandboxSpec) -> int:
     if not limits or not all(limits):
         return task.memory
     return min(task.memory, sum(limit or 0 for limit in limits))
+
+
+def sole_of(task: SandboxSpec) -> str:
+    """Name of the container that the sandbox is there for alone, if there is one: it need not outlive it."""
+    return task.containers[0].name if len(task.containers) == 1 and not task.shared_pid else ""

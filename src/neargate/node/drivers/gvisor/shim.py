@@ -1,9 +1,11 @@
 """The shim of a gVisor sandbox: node/shim's, with `runsc` in the place of `crun`. Forked by zygote.py.
 
-The sandbox is booted at birth with a container of ours that only waits (its root), so that the task's
-containers, which runsc makes inside it, come and go as they like. None of their processes is one of this
-machine: ends, signals and usage go through the sandbox's control socket (sentry.py). The sandbox's own
-processes live in `<task group>/sandbox`: what is left is killed there, from outside.
+Of a task with one container (its `sole` one) that one is the sandbox's root: they begin and end together, and
+a start costs half as many of runsc's processes. Else the sandbox is booted at birth with a container of ours
+that only waits, so that the task's containers, which runsc makes inside it, come and go as they like. None of
+their processes is one of this machine: ends, signals and usage go through the sandbox's control socket
+(sentry.py). The sandbox's own processes live in `<task group>/sandbox`: what is left is killed there, from
+outside.
 """
 
 import errno
@@ -13,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from neargate.node import cgroup
@@ -34,7 +37,8 @@ _BOOT_CPU = 1024
 """Weight of a task's group until its first container runs: else a small task takes long on a busy machine."""
 _NO_MEMORY = "the task's memory ran out during the start"
 _END_SECONDS = 10.0
-"""How long a dead sandbox may take to give back its memory before a new one is not started."""
+"""How long a dead sandbox may take to give back its memory before a new one is not started, and one that has
+lost its root to end by itself."""
 _KIND = "io.kubernetes.cri.container-type"
 
 
@@ -51,10 +55,11 @@ class SentryContainer(Container):
 
     def prepare(self, request: dict[str, Any], pid_namespace: str | None, siblings: dict[str, Any]) -> None:
         super().prepare(request, pid_namespace, siblings)
-        # An id of its own for each run, as the last one's may not be forgotten yet; no id of runsc's may
-        # begin with another whole one.
         self._shim.runs += 1
-        self.id = f"{self._shim.runs:06d}-{request['runtime_id']}"
+        # An id of its own for each run, as the last one's may not be forgotten yet; no id of runsc's may
+        # begin with another whole one. A root's is the sandbox's.
+        own = f"{self._shim.runs:06d}-{request['runtime_id']}"
+        self.id = self.setup["id"] if self._shim.root is self else own
         self.boot = self._shim.boots
         self._ooms = self.group.oom_kills()
 
@@ -67,7 +72,8 @@ class SentryContainer(Container):
     ) -> None:
         super().finish_config(config, request, pid_namespace, siblings)
         linux = config["linux"]
-        config["annotations"] = {_KIND: "container", "io.kubernetes.cri.sandbox-id": self.setup["id"]}
+        inside = {_KIND: "container", "io.kubernetes.cri.sandbox-id": self.setup["id"]}
+        config["annotations"] = {} if self._shim.root is self else inside
         linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] in _NAMESPACES]
         linux["resources"] = {}
         linux.pop("seccomp", None)  # of system calls that never reach this machine's kernel
@@ -145,7 +151,7 @@ class SentryContainer(Container):
 
     def let_go(self) -> None:
         if self.id:
-            self._shim.forget(self.id)
+            self._shim.forget(self)
 
 
 def _in_dockers_words(cause: str, program: str) -> str:
@@ -155,7 +161,7 @@ def _in_dockers_words(cause: str, program: str) -> str:
     if "failed to load " in cause:
         why = cause.rpartition(": ")[2].replace("operation not permitted", "permission denied")
         return f'exec: "{program}": {why}'
-    return cause.rpartition("starting sub-container ")[2]
+    return cause.rpartition("starting sub-container ")[2].rpartition("starting root container: ")[2]
 
 
 class SentryShim(Shim):
@@ -166,10 +172,14 @@ class SentryShim(Shim):
         self.runs = 0
         self.boots = 0
         self._booting = True
+        self._sole = setup["sentry"]["sole"]
+        """Name of the container that is the root of its sandbox; empty: the root is one of ours."""
+        self.root: Container | None = None
+        """That container, once the sandbox is its."""
         self._sandbox = 0
         """The sandbox's process."""
 
-    def new_container(self, name: str) -> Container:
+    def new_container(self, name: str) -> SentryContainer:
         return SentryContainer(self.setup, name, self)
 
     # -- birth and end of the sandbox ------------------------------------------------------------------
@@ -185,10 +195,11 @@ class SentryShim(Shim):
         # and it asks here how much memory there is, which then is what its sandbox shows
         files.write(f"/proc/sys/net/{_MEMINFO}", f"MemTotal: {self.setup['sentry']['memory'] >> 10} kB\n")
         kernel.mount(f"/proc/sys/net/{_MEMINFO}", f"/proc/{_MEMINFO}", None, kernel.MS_BIND)
-        self._boot()
+        if not self._sole:
+            self._boot()
 
     def _boot(self) -> None:
-        """Start the sandbox with its root container. Raise OSError."""
+        """Start the sandbox with a root container of ours. Raise OSError."""
         self.boots += 1
         here = f"{self.setup['directory']}/c/{ROOT}"
         os.makedirs(here)
@@ -203,7 +214,7 @@ class SentryShim(Shim):
             dead = self.sandbox_group.oom_kills() > 0
             raise OSError(5, f"runsc: {_NO_MEMORY if dead else runtime_error(log, 'sandbox')}")
         self._sandbox = int(files.read(f"{here}/pid"))
-        self.waiting[self._sandbox] = self._sandbox_ended
+        self.waiting[self._sandbox] = partial(self._sandbox_ended, self.boots)
 
     def _root_config(self) -> dict[str, Any]:
         path = f"/proc/{self._pause}/ns/pid" if self._pause else ""
@@ -224,11 +235,14 @@ class SentryShim(Shim):
             "linux": {"namespaces": namespaces},
         }
 
-    def _sandbox_ended(self, _status: int) -> None:
-        self._sandbox = 0
+    def _sandbox_ended(self, boot: int, status: int) -> None:
+        """status -- is its root container's, too."""
+        if boot != self.boots:
+            return  # there is another by now
+        root, self.root, self._sandbox = self.root, None, 0
         for container in self.containers.values():
             if container.state["running"]:
-                self.ended(container, _KILLED)
+                self.ended(container, status if container is root else _KILLED)
 
     def file_server_died(self, server: shared.FileServer) -> None:
         """runsc goes on using what it once found, which the next server does not know. So its sandbox ends,
@@ -243,18 +257,34 @@ class SentryShim(Shim):
     # -- containers ------------------------------------------------------------------------------------
 
     def _start(self, request: dict[str, Any], done: Callable[..., None]) -> None:
-        if not self._sandbox:
-            try:
-                self._boot_again()
-            except OSError as error:
-                return done(f"the sandbox cannot be started again: {error.strerror}")
+        if self.root and self.root.starting:
+            return done("its sandbox is being started")
+        name = request["name"]
+        inside = self._sandbox and not (self.root and not self.root.state["running"])
+        try:
+            if not inside:
+                self._make_way(name)
+        except OSError as error:
+            return done(f"the sandbox cannot be started again: {error.strerror}")
         super()._start(request, done)
 
-    def _boot_again(self) -> None:
+    def _make_way(self, name: str) -> None:
+        """For a container, where there is no sandbox that it could run in. Raise OSError."""
+        if self.boots:
+            self._clear_up()
+        if name != self._sole:
+            return self._boot()
+        self.boots += 1
+        if name not in self.containers:
+            self.containers[name] = self.new_container(name)
+        self.root = self.containers[name]
+
+    def _clear_up(self) -> None:
         """After a sandbox that ended (for want of memory, say): a container that is restarted gets a new one.
         Raise OSError.
         """
         self._clear_group()
+        self.root, self._sandbox = None, 0
         here = self.setup["directory"]
         files.remove_tree(f"{here}/c/{ROOT}")
         for name in os.listdir(f"{here}/rt"):  # which is a mount
@@ -262,7 +292,6 @@ class SentryShim(Shim):
         wanted = self.setup["interface"]
         if wanted and self._interface:  # runsc moves the address from the namespace into the sandbox
             self._interface.configure(wanted["address"], wanted["gateway"])
-        self._boot()
 
     def _clear_group(self) -> None:
         """Wait for the processes of a sandbox that ended, which hold its memory to their last, and remove
@@ -298,32 +327,53 @@ class SentryShim(Shim):
             self.group.limit(self.setup["memory"], self.setup["pids"], self.setup["cpu"])
             self._booting = False
         assert isinstance(container, SentryContainer)
-        if not self._sandbox or container.boot != self.boots:  # which `_sandbox_ended` said before it ran
+        if container is self.root:
+            self._sandbox = container.state["pid"]
+            self.await_end(self._sandbox, partial(self._sandbox_ended, self.boots))
+            if not self._sandbox:
+                return  # it has been short
+        elif not self._sandbox or container.boot != self.boots:  # `_sandbox_ended` said so before it ran
             return self.ended(container, _KILLED)
         try:
             waiting = self.sentry.wait(container.id)
         except SentryError:
-            return self.sandbox_group.kill()
-        self.watch(waiting.fileno(), lambda _fd: self._waited(container, container.id, waiting))
+            return self._sandbox_ends(container)
+        run = (container.id, container.boot)
+        self.watch(waiting.fileno(), lambda _fd: self._waited(container, run, waiting))
 
-    def _waited(self, container: Container, run: str, waiting: socket.socket) -> None:
+    def _waited(self, container: SentryContainer, run: tuple[str, int], waiting: socket.socket) -> None:
         self.unwatch(waiting.fileno())
         status = self.sentry.status(waiting)
         waiting.close()
-        if container.id != run or not container.state["running"]:
+        if (container.id, container.boot) != run or not container.state["running"]:
             return  # its sandbox has ended, this is late news of that: there may be a new one by now
-        if status is None:  # its sandbox is ending: `_sandbox_ended` is next, and ends all of its containers
-            self.sandbox_group.kill()
+        if status is None:
+            self._sandbox_ends(container)
         else:
             self.ended(container, status)
 
-    def forget(self, run: str) -> None:
+    def _sandbox_ends(self, container: SentryContainer) -> None:
+        """It hears nothing any more: `_sandbox_ended` is next, and ends all of its containers. With its root
+        it ends by itself, and its process says with which status.
+        """
+        if container is not self.root:
+            return self.sandbox_group.kill()
+        boot = self.boots
+        self.timers.append((time.monotonic() + _END_SECONDS, lambda: self._end_late(boot)))
+
+    def _end_late(self, boot: int) -> None:
+        if self._sandbox and boot == self.boots:
+            self.sandbox_group.kill()
+
+    def forget(self, container: SentryContainer) -> None:
         """Have runsc forget a container that has ended, and end its file server."""
         if not self._sandbox:
             return
+        if container is self.root:
+            return self._sandbox_ends(container)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         argv = [*self.setup["runtime"], "--root", f"{self.setup['directory']}/rt", "--log", "/dev/null"]
-        pid = self.spawn([*argv, "delete", "--force", run], [(null, 0), (null, 1), (null, 2)])
+        pid = self.spawn([*argv, "delete", "--force", container.id], [(null, 0), (null, 1), (null, 2)])
         os.close(null)
         self.waiting[pid] = lambda _status: None
 
