@@ -1,6 +1,6 @@
-"""What Envoy counted, as the metrics of AWS/ApplicationELB and AWS/NetworkELB. Pure.
+"""What Envoy and the kernel counted, as the metrics of AWS/ApplicationELB and AWS/NetworkELB. Pure.
 
-Called by node/balancer/counters.py with two readings of Envoy's counters and the view between them. Envoy
+Called by node/balancer/counters.py with two readings of the counters and the view between them. Envoy
 counts an answer of its own (nobody reached, nobody there) as a cluster's too: those are taken off the 5XX of
 the targets.
 """
@@ -34,6 +34,12 @@ _BUCKET = re.compile(
 )
 
 
+def led(address: str, what: str) -> str:
+    """A counter of what the kernel leads, past Envoy, from an address of a network load balancer: `flows`
+    that have begun, those that are `active`, bytes `moved`."""
+    return f"kernel.{address}.{what}"
+
+
 def quoted(filter: str) -> str:
     """As part of a URL."""
     return quote(filter, safe="")
@@ -46,9 +52,9 @@ class Reading:
     """Cluster -> upper bound in milliseconds -> how many answers took at most so long."""
 
     @staticmethod
-    def of(counters: str, times: str = "") -> "Reading":
-        """Of what Envoy says: `name: value`, and Prometheus's histograms."""
-        counts = {}
+    def of(counters: str, times: str = "", kernel: Mapping[str, float] | None = None) -> "Reading":
+        """Of what Envoy says: `name: value`, and Prometheus's histograms; and of what the kernel has led."""
+        counts = dict(kernel or {})
         for line in counters.splitlines():
             name, _, value = line.partition(": ")
             if value.isdigit():
@@ -223,10 +229,14 @@ def _network(
 ) -> list[Point]:
     make = _Maker(balancer, "AWS/NetworkELB", at)
     tcp, own = f"tcp.{path_of(balancer.arn)}.", make.of_balancer
+    addresses = [zone.address for zone in balancer.zones]
+    begun = between(f"{tcp}downstream_cx_total") + sum(between(led(a, "flows")) for a in addresses)
+    active = between.now(f"{tcp}downstream_cx_active") + sum(between.now(led(a, "active")) for a in addresses)
     moved = between(f"{tcp}downstream_cx_rx_bytes_total") + between(f"{tcp}downstream_cx_tx_bytes_total")
+    moved += sum(between(led(a, "moved")) for a in addresses)
     return [
         *(point for group in groups for point in _hosts(view, make, group)),
-        *make.count("NewFlowCount", between(f"{tcp}downstream_cx_total"), own),
-        *make.count("ActiveFlowCount", between.now(f"{tcp}downstream_cx_active"), own),
+        *make.count("NewFlowCount", begun, own),
+        *make.count("ActiveFlowCount", active, own),
         *make.count("ProcessedBytes", moved, own, unit="Bytes"),
     ]

@@ -1,5 +1,5 @@
-"""Reads Envoy's counters each minute and hands over what happened as metrics; more often where a group scales
-to zero, whose traffic has to be seen in time. Run by plane.py.
+"""Reads Envoy's counters, and the kernel's, each minute and hands over what happened as metrics; more often
+where a group scales to zero, whose traffic has to be seen in time. Run by plane.py.
 
 The first reading of a daemon only says where it begins: the minute of a restart counts in part.
 """
@@ -14,6 +14,8 @@ from neargate.model.balancing import EMPTY, View, enabled
 from neargate.model.traffic import Between, Reading
 from neargate.node.balancer.base import BalancerCell, CellError
 from neargate.node.balancer.envoy import Envoy
+from neargate.node.balancer.kernel import Kernel
+from neargate.node.network.nft import FirewallError
 
 log = logging.getLogger(__name__)
 _MINUTE = 60.0
@@ -21,9 +23,10 @@ _OFTEN = 10.0
 
 
 class Counters:
-    def __init__(self, cell: BalancerCell, envoy: Envoy, clock: Clock) -> None:
+    def __init__(self, cell: BalancerCell, envoy: Envoy, kernel: Kernel, clock: Clock) -> None:
         self._cell = cell
         self._envoy = envoy
+        self._kernel = kernel
         self._clock = clock
         self.view: View = EMPTY
         """The newest; set by plane.py."""
@@ -36,7 +39,7 @@ class Counters:
                 if before is not None:
                     await self._hand_over(Between(before, after))
                 before = after
-            except (CellError, OSError) as error:
+            except (CellError, OSError, FirewallError) as error:
                 log.warning("load balancing is not counted: %s", error)
             every = _OFTEN if self._some_sleep() else _MINUTE
             await self._clock.sleep(every - self._clock.now() % every)
@@ -45,7 +48,7 @@ class Counters:
         counters = await self._envoy.ask(f"/stats?usedonly&filter={traffic.quoted(traffic.COUNTERS)}")
         times = await self._envoy.ask(f"/stats/prometheus?usedonly&filter={traffic.quoted(traffic.TIMES)}")
         self._envoy.cut_log()
-        return Reading.of(counters.decode(), times.decode())
+        return Reading.of(counters.decode(), times.decode(), await self._kernel.counts())
 
     async def _hand_over(self, between: Between) -> None:
         # A moment before now: a reading at the turn of a minute is about the one that has ended.

@@ -1,15 +1,17 @@
 """Has the kernel lead what preserves its client's address (model/spread.py), and ends flows to targets that
-are gone. Called by plane.py with each view.
+are gone. Called by plane.py with each view, and by counters.py.
 
 Where the kernel cannot, Envoy carries: it listens at the same ports in any case.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from neargate.model.balancing import View
 from neargate.model.spread import Place, Spread, spreads
+from neargate.model.traffic import led
 from neargate.node.network import conntrack
 from neargate.node.network import spread as table
 from neargate.node.network.nft import FirewallError
@@ -35,6 +37,24 @@ class Kernel:
         except (FirewallError, OSError) as error:
             log.error("clients' addresses are not preserved: %s", error)
             await table.remove(self._instance)
+
+    async def counts(self) -> dict[str, float]:
+        """What it leads, by the names of model/traffic.py. Raise OSError, FirewallError."""
+        addresses = {address for spread in self._led or () for address in spread.addresses}
+        if not addresses:
+            return {}
+        leads = any(spread.ends for spread in self._led or ())
+        found = await table.counted(self._instance) if leads else {}
+        active = Counter(flow.asked[0] for flow in await asyncio.to_thread(conntrack.led))
+        return {
+            name: float(value)
+            for address in addresses
+            for name, value in (
+                (led(address, "flows"), found.get(address, table.Count()).flows),
+                (led(address, "moved"), found.get(address, table.Count()).moved),
+                (led(address, "active"), active[address]),
+            )
+        }
 
 
 def _sweep(wanted: Sequence[Spread], before: Sequence[Spread]) -> None:

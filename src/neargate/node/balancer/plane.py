@@ -42,6 +42,7 @@ class Plane:
         access_logs: AccessLogs,
         clock: Clock,
         translator: Translator,
+        kernel: Kernel,
     ) -> None:
         self._instance = instance_of(settings.data_dir)
         self._vpc_cidr = settings.vpc_cidr
@@ -53,7 +54,7 @@ class Plane:
         self._counters = counters
         self._access_logs = access_logs
         self._translator = translator
-        self._kernel = Kernel(self._instance, self._vpc_cidr)
+        self._kernel = kernel
         self._addresses: set[str] | None = None
         self._ports: list[tuple[str, str, int]] | None = None
 
@@ -110,10 +111,11 @@ async def opened(settings: Settings, cell: BalancerCell, clock: Clock) -> AsyncI
     async def begun(adopted: bool) -> None:
         log.info("Envoy runs", extra={"adopted": adopted, "pid": envoy.companion.pid})
 
-    waking, counters = Waking(cell, publication, clock), Counters(cell, envoy, clock)
+    kernel = Kernel(instance_of(settings.data_dir), settings.vpc_cidr)
+    waking, counters = Waking(cell, publication, clock), Counters(cell, envoy, kernel, clock)
     logs, translator = AccessLogs(cell, envoy, clock), Translator(str(envoy.logs))
     openings = Openings(cell, publication, clock)
-    plane = Plane(settings, publication, waking, openings, counters, logs, clock, translator)
+    plane = Plane(settings, publication, waking, openings, counters, logs, clock, translator, kernel)
     async with served(envoy.socket, envoy.uid, Ads(publication).handlers(), waking.handlers()):
         async with asyncio.TaskGroup() as group:
             own = [

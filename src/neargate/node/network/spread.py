@@ -3,27 +3,39 @@ node/balancer/kernel.py.
 
 The destination alone is changed, so a target sees its client; answers find the way back as all traffic of
 tasks passes this machine. Whatever is led to this machine itself, which no task is, is dropped.
+
+For each address it is counted how many flows have begun (once each, behind the firewall) and how many bytes
+they have moved. A table that is made anew goes on counting where the one before stood.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from neargate.model.spread import TOTAL, Spread
 from neargate.node.network.firewall import table_name
-from neargate.node.network.nft import FirewallError, nft
+from neargate.node.network.nft import FirewallError, listed, nft
 
 
-def rules(instance: str, wanted: Sequence[Spread]) -> str:
-    """The table, as nft reads it."""
+class Count(NamedTuple):
+    flows: int = 0
+    moved: int = 0
+    """Bytes, both ways."""
+
+
+def rules(instance: str, wanted: Sequence[Spread], before: Mapping[str, Count] | None = None) -> str:
+    """The table, as nft reads it. before -- what was counted so far, by address."""
     table = f"inet {table_name(instance)}_spread"
     led = [spread for spread in wanted if spread.ends]
-    addresses = ", ".join(sorted({address for spread in led for address in spread.addresses}))
+    ours = sorted({address for spread in led for address in spread.addresses})
+    addresses = ", ".join(ours)
     if not led:
         return f"table {table}\ndelete table {table}\n"
     return f"""
 table {table}
 delete table {table}
 table {table} {{
+{_counters(ours, before or {})}
   chain led {{
 {chr(10).join(f"    {_rule(spread)}" for spread in led)}
   }}
@@ -39,8 +51,34 @@ table {table} {{
     type filter hook input priority filter; policy accept;
     ct direction original ct status dnat ct original ip daddr {{ {addresses} }} drop
   }}
-}}
+  chain begun {{
+    type nat hook postrouting priority srcnat - 10; policy accept;
+    ct status dnat counter name ct original ip daddr map @flows
+  }}
+{_moved}}}
 """
+
+
+_moved = "".join(
+    f"""  chain moved_{hook} {{
+    type filter hook {hook} priority filter + 10; policy accept;
+    ct status dnat counter name ct original ip daddr map @moved
+  }}
+"""
+    for hook in ("forward", "output", "input")
+)
+
+
+def _counters(addresses: Sequence[str], before: Mapping[str, Count]) -> str:
+    lines = []
+    for address in addresses:
+        count = before.get(address, Count())
+        lines.append(f"  counter flows_{address} {{ packets {count.flows} bytes 0 }}")
+        lines.append(f"  counter moved_{address} {{ packets 0 bytes {count.moved} }}")
+    for kind in Count._fields:
+        elements = ", ".join(f'{address} : "{kind}_{address}"' for address in addresses)
+        lines.append(f"  map {kind} {{ type ipv4_addr : counter; elements = {{ {elements} }} }}")
+    return "\n".join(lines)
 
 
 def _rule(spread: Spread) -> str:
@@ -55,7 +93,27 @@ def _rule(spread: Spread) -> str:
 
 async def lead(instance: str, wanted: Sequence[Spread]) -> None:
     """Lead exactly these from now on; what has begun goes on. Raise FirewallError."""
-    await nft(rules(instance, wanted))
+    before: Mapping[str, Count] = {}
+    with contextlib.suppress(FirewallError):  # there is none yet
+        before = await counted(instance)
+    await nft(rules(instance, wanted, before))
+
+
+async def counted(instance: str) -> dict[str, Count]:
+    """By address. Raise FirewallError, also where nothing is led."""
+    found: dict[str, Count] = {}
+    for entry in await listed("counters", "table", "inet", f"{table_name(instance)}_spread"):
+        counter = entry.get("counter")
+        if counter is None:
+            continue
+        kind, _, address = counter["name"].partition("_")
+        count = found.get(address, Count())
+        found[address] = (
+            count._replace(flows=counter["packets"])
+            if kind == "flows"
+            else count._replace(moved=counter["bytes"])
+        )
+    return found
 
 
 async def remove(instance: str) -> None:
