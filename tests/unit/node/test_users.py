@@ -39,7 +39,12 @@ def root(tmp_path: Path) -> Path:
         ("web", 33, [34, 60, 61], "/var/www"),  # the first of that name
         ("33", 33, [34, 60, 61], "/var/www"),  # the first of that number
         ("same", 33, [61, 77], "/other"),
-        ("1000", 2000, [2001], "/digits"),  # a name before a number
+        ("1000", 1000, [1001], "/late"),  # a number is no name
+        ("033", 33, [34, 60, 61], "/var/www"),
+        (":60", 0, [60], "/root"),
+        (":www", 0, [34], "/root"),
+        (":", 0, [0], "/root"),
+        ("web:", 33, [34, 60, 61], "/var/www"),
         ("late", 1000, [1001], "/late"),
         ("55", 55, [56, 60, 61], "/second"),
         ("bare", 44, [44], "/"),
@@ -48,7 +53,7 @@ def root(tmp_path: Path) -> Path:
         ("web:www", 33, [34], "/var/www"),
         ("web:60", 33, [60], "/var/www"),
         ("web:short", 33, [62], "/var/www"),
-        ("web:70", 33, [71], "/var/www"),
+        ("web:70", 33, [70], "/var/www"),
         ("4711:4712", 4711, [4712], "/"),
     ],
 )
@@ -69,7 +74,9 @@ def test_users_that_there_are(root: Path, user: str, uid: int, gids: list[int], 
         ("-1", "unable to find user -1"),
         ("broken", "in range"),
         (str(1 << 31), "in range"),
+        ("9" * 5000, "in range"),
         ("web:nogroup", "unable to find group nogroup"),
+        (":nogroup", "unable to find group nogroup"),
         (f"web:{1 << 31}", "in range"),
     ],
 )
@@ -80,6 +87,7 @@ def test_users_that_there_are_not(root: Path, user: str, message: str) -> None:
 
 def test_an_image_without_such_files(tmp_path: Path) -> None:
     assert users.resolve(str(tmp_path), "") == {"uid": 0, "gid": 0, "additionalGids": [0], "home": "/"}
+    assert users.resolve(str(tmp_path), ":6") == {"uid": 0, "gid": 6, "additionalGids": [6], "home": "/"}
     assert users.resolve(str(tmp_path), "5:6") == {"uid": 5, "gid": 6, "additionalGids": [6], "home": "/"}
     with pytest.raises(users.UserError):
         users.resolve(str(tmp_path), "root")
