@@ -54,9 +54,17 @@ def cloudwatch(door: Door) -> Any:
     return door.client("cloudwatch")
 
 
+NOW = [0]
+"""The minute in which a test begins: all of it is told by that one."""
+
+
+@pytest.fixture(autouse=True)
+def begun() -> None:
+    NOW[0] = int(time.time()) // 60 * 60
+
+
 def minute(ago: int = 0) -> datetime.datetime:
-    now = int(time.time()) // 60 * 60 - 60 * ago
-    return datetime.datetime.fromtimestamp(now, datetime.UTC)
+    return datetime.datetime.fromtimestamp(NOW[0] - 60 * ago, datetime.UTC)
 
 
 def put(

@@ -21,7 +21,7 @@ def run_task(door: Door, count: int = 1) -> list[dict[str, Any]]:
         taskDefinition="web", count=count, launchType="FARGATE", networkConfiguration=network
     )
     arns = [task["taskArn"] for task in started["tasks"]]
-    ecs.get_waiter("tasks_running").wait(tasks=arns, WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})
+    ecs.get_waiter("tasks_running").wait(tasks=arns, WaiterConfig={"Delay": 0.05, "MaxAttempts": 1200})
     tasks: list[dict[str, Any]] = ecs.describe_tasks(tasks=arns)["tasks"]
     return tasks
 
@@ -63,7 +63,7 @@ def test_a_task_s_interface_comes_and_goes_with_it(door: Door) -> None:
     assert shown["Attachment"]["AttachTime"] >= task["createdAt"].replace(microsecond=0)
     ecs.stop_task(task=task["taskArn"])
     ecs.get_waiter("tasks_stopped").wait(
-        tasks=[task["taskArn"]], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400}
+        tasks=[task["taskArn"]], WaiterConfig={"Delay": 0.05, "MaxAttempts": 1200}
     )
     door.released()
     assert ec2.describe_network_interfaces()["NetworkInterfaces"] == []

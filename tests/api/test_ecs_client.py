@@ -16,7 +16,7 @@ LOGS = {
     "logDriver": "awslogs",
     "options": {"awslogs-group": "/g", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "ecs"},
 }
-CONFIG = {"Delay": 0.05, "MaxAttempts": 400}
+CONFIG = {"Delay": 0.05, "MaxAttempts": 1200}
 BEGINNING = ("createdAt", "connectivityAt", "pullStartedAt", "pullStoppedAt", "startedAt")
 
 

@@ -11,6 +11,8 @@ from tests.support.keeper import Keeper, until
 
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 NO_WAY_BACK = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
+NEVER_JUDGED = {"command": ["CMD", "true"], "interval": 300, "startPeriod": 300}
+"""Of tasks with which a deployment goes on for ever."""
 SICK = {"command": ["CMD", "true"], "interval": 5, "retries": 1, "startPeriod": 0}
 
 
@@ -88,7 +90,7 @@ def test_without_rollback_a_failed_deployment_stays_and_the_old_tasks_are_kept(k
 def test_the_first_deployment_has_nothing_to_go_back_to(keeper: Keeper) -> None:
     keeper.create(keeper.define("nopull"), 3, deploymentConfiguration=BREAKER)
     until(lambda: keeper.see()["deployments"][0]["rolloutState"] == "FAILED")
-    assert not keeper.tasks()
+    until(lambda: not keeper.tasks())
     keeper.update(taskDefinition=keeper.define("good"))
     keeper.steady()
 
@@ -106,9 +108,7 @@ def test_without_a_breaker_starts_wait_and_an_update_begins_anew(keeper: Keeper)
 def test_a_deployment_that_is_stopped_goes_back(keeper: Keeper) -> None:
     keeper.create(keeper.define("good"), 2)
     first = keeper.steady()["deployments"][0]["id"]
-    # New tasks that are never judged: the deployment would go on for ever.
-    slow = {"command": ["CMD", "true"], "interval": 300, "startPeriod": 300}
-    keeper.update(taskDefinition=keeper.define("other", healthCheck=slow))
+    keeper.update(taskDefinition=keeper.define("other", healthCheck=NEVER_JUDGED))
     process = until(lambda: keeper.process() if len(keeper.running()) == 4 else None)
     keeper.ecs.stop_service_deployment(serviceDeploymentArn=process["serviceDeploymentArn"])
     until(lambda: keeper.process()["status"] == "ROLLBACK_SUCCESSFUL")
@@ -119,7 +119,7 @@ def test_a_deployment_that_is_stopped_goes_back(keeper: Keeper) -> None:
 def test_an_update_in_the_middle_of_another_takes_its_place(keeper: Keeper) -> None:
     keeper.create(keeper.define("one"), 3)
     keeper.steady()
-    keeper.update(taskDefinition=keeper.define("two"))
+    keeper.update(taskDefinition=keeper.define("two", healthCheck=NEVER_JUDGED))  # it waits for the next
     keeper.update(taskDefinition=keeper.define("nopull"))
     last = keeper.define("four")
     keeper.update(taskDefinition=last)

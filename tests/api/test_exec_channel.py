@@ -5,6 +5,7 @@ import hashlib
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from neargate.gateway.exec import session as exec_session
 from neargate.wire.channel import frames
 from neargate.wire.channel.frames import Frame
 from tests.support.door import Door
@@ -39,7 +40,10 @@ async def test_a_session_from_handshake_to_record(tasks: Tasks) -> None:
     assert kept["Target"].startswith("ecs:c_") and task.rsplit("/", 1)[1] in kept["Target"]
 
 
-async def test_the_size_is_known_before_the_command_runs(tasks: Tasks) -> None:
+async def test_the_size_is_known_before_the_command_runs(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec_session, "_SIZE_SECONDS", 30.0)  # it is waited for, however slow this client is
     client = SessionClient(tasks.session(tasks.run(), command="size"))
     await client.open()
     while not any(f.payload_type == frames.HANDSHAKE_REQUEST for f in client.frames):

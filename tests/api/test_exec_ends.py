@@ -81,7 +81,7 @@ async def test_the_tasks_end_ends_it(tasks: Tasks) -> None:
 
 
 async def test_idle_it_is_ended() -> None:
-    door = Door(exec_idle_seconds=0.4).start()
+    door = Door(exec_idle_seconds=3.0).start()
     try:
         tasks = ready(door)
         async with shell(tasks) as (client, id, task):

@@ -249,7 +249,7 @@ def test_a_services_task_whose_role_does_not_trust_tasks_stops(door: Door) -> No
         launchType="FARGATE",
         networkConfiguration={"awsvpcConfiguration": {"subnets": subnets}},
     )
-    for _ in range(1000):
+    for _ in range(6000):
         stopped = ecs.list_tasks(desiredStatus="STOPPED")["taskArns"]
         if stopped:
             break

@@ -15,7 +15,7 @@ from neargate.state.catalog import NODE
 from tests.support.door import Door
 from tests.support.ecs import container, definition
 
-CONFIG = {"Delay": 0.05, "MaxAttempts": 400}
+CONFIG = {"Delay": 0.05, "MaxAttempts": 1200}
 SPOT = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
 BOTH = [*SPOT, {"capacityProvider": "FARGATE", "weight": 1}]
 

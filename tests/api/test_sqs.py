@@ -128,7 +128,7 @@ def test_a_long_poll_ends_with_a_message(sqs: Any, door: Door) -> None:
 
 def test_a_long_poll_ends_when_a_hidden_message_comes_back(sqs: Any) -> None:
     url = sqs.create_queue(QueueName="q")["QueueUrl"]
-    sqs.send_message(QueueUrl=url, MessageBody="delayed", DelaySeconds=1)
+    sqs.send_message(QueueUrl=url, MessageBody="delayed", DelaySeconds=4)
     assert attributes(sqs, url)["ApproximateNumberOfMessagesDelayed"] == "1"
     assert not receive(sqs, url)
     assert receive(sqs, url, WaitTimeSeconds=20, VisibilityTimeout=1)[0]["Body"] == "delayed"

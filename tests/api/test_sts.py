@@ -213,7 +213,7 @@ def running(door: Door, **members: Any) -> str:
     arn = ecs.run_task(taskDefinition="web", launchType="FARGATE", networkConfiguration=network)["tasks"][0][
         "taskArn"
     ]
-    config = {"Delay": 0.05, "MaxAttempts": 400}
+    config = {"Delay": 0.05, "MaxAttempts": 1200}
     ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=config)
     return str(arn)
 
@@ -234,7 +234,7 @@ def test_a_tasks_credentials_end_with_the_task(door: Door) -> None:
     assert chained.get_caller_identity()["Arn"].endswith("assumed-role/web2/next")
     ecs = door.client("ecs")
     ecs.stop_task(task=arn)
-    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 0.05, "MaxAttempts": 1200})
     for ended in (sts, chained):
         with pytest.raises(ClientError) as caught:
             ended.get_caller_identity()
@@ -258,7 +258,7 @@ def test_a_tasks_login_at_the_registry_ends_with_the_task(door: Door) -> None:
     assert [asked(path) for path in paths] == [200, 200, 200]
     ecs = door.client("ecs")
     ecs.stop_task(task=arn)
-    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 0.05, "MaxAttempts": 1200})
     assert [asked(path) for path in paths] == [403, 403, 403]
 
 

@@ -17,7 +17,7 @@ from tests.support.door import Door
 from tests.support.ecs import container, definition
 from tests.support.session_client import SessionClient
 
-WAIT = {"Delay": 0.05, "MaxAttempts": 400}
+WAIT = {"Delay": 0.05, "MaxAttempts": 1200}
 ROLE = "arn:aws:iam::000000000000:role/task"
 
 
@@ -48,7 +48,7 @@ class Tasks:
 
     def record(self, id: str, state: str = "History") -> dict[str, Any]:
         """The session as it is kept; soon after its channel was closed."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             for session in self.ssm.describe_sessions(State=state)["Sessions"]:
                 if session["SessionId"] == id:

@@ -107,7 +107,7 @@ class SessionClient:
         elif frame.payload_type == frames.DATA:
             self.output += frame.payload
 
-    async def until(self, what: bytes, seconds: float = 20) -> bytes:
+    async def until(self, what: bytes, seconds: float = 60) -> bytes:
         async with asyncio.timeout(seconds):
             while what not in self.output:
                 await self.take()
