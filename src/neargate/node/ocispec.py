@@ -2,7 +2,7 @@
 (user ids out of the image, namespace paths, volumes of sibling containers). Defaults are Docker's.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ _TMPFS_OPTIONS = frozenset(
         "nostrictatime", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol",
     )
 )  # fmt: skip
+_OPENED = frozenset(("suid", "dev", "exec"))
+"""What a mount is without their opposites; gVisor knows no words for it, and crun none that undo one."""
 _DEVICES = (  # what every container may use; everything else is forbidden by the device group
     ("c", None, None, "m"), ("b", None, None, "m"), ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7,
     "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"), ("c", 5, 0, "rwm"), ("c", 5, 1, "rwm"), ("c", 5, 2,
@@ -144,9 +146,21 @@ def _mounts(spec: ContainerSpec, place: Place) -> list[dict[str, Any]]:
     if spec.init and place.init:
         found.append(mount("/dev/init", "bind", place.init, "bind", "ro", "nosuid"))
     for tmpfs in spec.tmpfs:
-        options = [o for o in tmpfs.options if o.partition("=")[0] in _TMPFS_OPTIONS]
-        found.append(mount(tmpfs.target, "tmpfs", "tmpfs", *closed, *options, f"size={tmpfs.size}"))
+        options = _merged((*closed, *tmpfs.options))
+        found.append(mount(tmpfs.target, "tmpfs", "tmpfs", *options, f"size={tmpfs.size}"))
     return found
+
+
+def _merged(options: Sequence[str]) -> list[str]:
+    """Options of a tmpfs, as Docker merges them: of those that contradict each other the last counts."""
+    found: dict[str, str] = {}
+    for option in options:
+        name = option.partition("=")[0]
+        if name in _TMPFS_OPTIONS:
+            about = {"rw": "ro", "async": "sync"}.get(name, name)
+            about = about[2:] if about.startswith("no") else about
+            found[about] = option
+    return [option for option in found.values() if option not in _OPENED]
 
 
 def _resources(spec: ContainerSpec, task: SandboxSpec) -> dict[str, Any]:

@@ -116,11 +116,29 @@ def test_the_configuration_of_a_container() -> None:
         "access": "rwm",
     }
     mounts = {m["destination"]: m for m in config["mounts"]}
-    assert mounts["/t"]["options"] == ["nosuid", "noexec", "nodev", "noexec", "mode=700", "size=4096"]
+    assert mounts["/t"]["options"] == ["nosuid", "noexec", "nodev", "mode=700", "size=4096"]
     assert mounts["/dev/init"]["source"] == "/usr/bin/tini-static" and "ro" in mounts["/sys"]["options"]
     assert ocispec.volumes(container, "/d")[0]["source"] == "/d/volumes/v"
     assert "ro" in ocispec.volumes(container, "/d")[0]["options"]
     assert config["linux"]["sysctl"] == {"net.core.somaxconn": "99"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ((), ["nosuid", "noexec", "nodev"]),
+        (("exec",), ["nosuid", "nodev"]),
+        (("suid", "exec", "dev"), []),
+        (("exec", "noexec"), ["nosuid", "noexec", "nodev"]),
+        (("ro", "rw", "mode=1", "mode=2"), ["nosuid", "noexec", "nodev", "rw", "mode=2"]),
+        (("noatime", "atime", "sync", "async"), ["nosuid", "noexec", "nodev", "atime", "async"]),
+    ],
+)
+def test_of_contradicting_options_of_a_tmpfs_the_last_counts(asked: tuple[str, ...], made: list[str]) -> None:
+    container = spec(tmpfs=(Tmpfs(target="/t", size=1, options=asked),))
+    config, _ = ocispec.config(task(container), container, ImageConfig(), PLACE)
+    (found,) = (m["options"] for m in config["mounts"] if m["destination"] == "/t")
+    assert found == [*made, "size=1"]
 
 
 def test_etc_files() -> None:
