@@ -86,9 +86,11 @@ class Vm(abc.ABC):
         asker -- the connection of whoever waits for this, who may go meanwhile; it says nothing more.
         """
         reader, deadline, console = frames.Reader(FRAME), time.monotonic() + seconds, b""
-        port = self.port.fileno()
+        port, poll = self.port.fileno(), select.poll()  # descriptors may be above those that select knows
+        for fd in (port, self.output, *(() if asker is None else (asker,))):
+            poll.register(fd, select.POLLIN)
         while time.monotonic() < deadline:
-            for fd in select.select([port, self.output, *([] if asker is None else [asker])], [], [], 1)[0]:
+            for fd, _ready in poll.poll(1000):
                 if fd == asker:
                     raise VmError("whoever wanted it has gone")
                 data = os.read(fd, _READ)
