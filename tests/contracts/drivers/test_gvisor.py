@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -104,6 +105,13 @@ async def test_a_killed_kernel_ends_its_containers(rig: Rig, names: tuple[str, .
     await sandbox.signal("c", signal.SIGTERM)
     await sandbox.start(shell("c", "exit 3"), rig.image())
     assert await ended(sandbox, "c", 30) == 3
+
+
+async def test_what_a_broken_kernel_ends_with_is_not_its_containers_status(rig: Rig) -> None:
+    sandbox = await rig.run(shell("c", "i=0; while true; do i=$((i+1)); echo $i | cat >/dev/null; done"))
+    kernel = int(sandbox_process(rig, sandbox.id).name)
+    resource.prlimit(kernel, resource.RLIMIT_AS, (1 << 20, 1 << 20))  # Go ends with 2 for want of memory
+    assert await ended(sandbox, "c", 60) == 137
 
 
 async def test_what_ended_keeps_no_file_server(rig: Rig) -> None:

@@ -32,10 +32,14 @@ class Sentry:
 
     @staticmethod
     def status(waiting: socket.socket) -> int | None:
-        """The wait status that has come; None if the sandbox has gone instead."""
+        """The wait status that has come; None if the sandbox has gone instead. Raise SentryError if it was
+        going already and has not heard the question.
+        """
         try:
             answer = json.loads(waiting.recv(_ANSWER) or b"{}")
-        except (OSError, ValueError):
+        except OSError as error:
+            raise _silent(error) from None
+        except ValueError:
             return None
         result = answer.get("result") if isinstance(answer, dict) and answer.get("success") else None
         return result & 0xFFFF if isinstance(result, int) else None

@@ -343,14 +343,21 @@ class SentryShim(Shim):
 
     def _waited(self, container: SentryContainer, run: tuple[str, int], waiting: socket.socket) -> None:
         self.unwatch(waiting.fileno())
-        status = self.sentry.status(waiting)
+        heard = True
+        try:
+            status = self.sentry.status(waiting)
+        except SentryError:
+            status, heard = None, False
         waiting.close()
         if (container.id, container.boot) != run or not container.state["running"]:
             return  # its sandbox has ended, this is late news of that: there may be a new one by now
-        if status is None:
-            self._sandbox_ends(container)
-        else:
+        if status is not None:
             self.ended(container, status)
+        elif heard:
+            self.root = None  # whatever its process ended with is not the container's status
+            self.sandbox_group.kill()
+        else:
+            self._sandbox_ends(container)
 
     def _sandbox_ends(self, container: SentryContainer) -> None:
         """It hears nothing any more: `_sandbox_ended` is next, and ends all of its containers. With its root
