@@ -1,8 +1,9 @@
 """Takes a wait out of each start of runsc: a filter by which `membarrier` is missing. Called by shim.py.
 
 A Go program with many threads that registers for it waits for the kernel's RCU: 6 of the 16 ms that runsc
-takes to start, and a task's start has seven such starts in a row. runsc asks whether there is a membarrier
-and does without; its sandboxes then have none either, and a program has to ask for it, too.
+takes to start, and of the six such starts that a task's start has, three are in a row. runsc asks whether
+there is a membarrier and does without; its sandboxes then have none either, and a program has to ask for it,
+too.
 """
 
 import ctypes
