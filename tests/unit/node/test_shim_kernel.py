@@ -1,10 +1,13 @@
-"""System calls of the shim: what is found inside a root, and pages that a process has for itself."""
+"""System calls of the shim: what is found inside a root, pages that a process has for itself, loop devices."""
 
 import contextlib
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -165,3 +168,20 @@ def test_what_a_process_cannot_have_is_no_error() -> None:
             os._exit(0)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.root
+def test_a_loop_device_that_another_is_taking_is_waited_for(tmp_path: Path) -> None:
+    """The kernel names it as free until the other has it: here somebody has claimed it, and lets go of it."""
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    free = f"/dev/loop{fcntl.ioctl(control, kernel._LOOP_CTL_GET_FREE)}"
+    os.close(control)
+    claimed = os.open(free, os.O_RDONLY | os.O_EXCL)
+    other = threading.Thread(target=lambda: (time.sleep(0.3), os.close(claimed)))
+    other.start()
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    with (tmp_path / "disk").open("r+b") as backing:
+        device, fd = kernel.loop_device(backing.fileno())
+    os.close(fd)
+    other.join()
+    assert Path(device).is_block_device()

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import struct
+import time
 from collections.abc import Iterable, Mapping
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
@@ -28,6 +29,7 @@ _TRIES = 10_000
 that did nothing else would keep their neighbours from starting."""
 _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
 _LO_READ_ONLY, _LO_AUTOCLEAR = 1, 4
+_LOOP_SECONDS = 20.0
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
@@ -244,7 +246,8 @@ def loop_device(backing: int, *, readonly: bool = False) -> tuple[str, int]:
 
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
-        for _ in range(64):  # another process may take the free one first
+        deadline = time.monotonic() + _LOOP_SECONDS
+        while time.monotonic() < deadline:
             device = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
             fd = os.open(device, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
             config = Config(backing, 0)
@@ -254,11 +257,13 @@ def loop_device(backing: int, *, readonly: bool = False) -> tuple[str, int]:
                 return device, fd
             except OSError as error:
                 os.close(fd)
-                if error.errno != 16:
+                if error.errno != errno.EBUSY:
                     raise
+            # Another process takes it; until that is done, the kernel names it to all who ask for a free one.
+            time.sleep(os.urandom(1)[0] / 25_600)
     finally:
         os.close(control)
-    raise OSError(16, "no free loop device", "/dev/loop-control")
+    raise OSError(errno.EBUSY, "no free loop device", "/dev/loop-control")
 
 
 def mount_detached(source: str, kind: str, options: Mapping[str, str | None]) -> int:
