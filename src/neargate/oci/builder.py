@@ -182,8 +182,9 @@ def _changes(reader: Reader, space: erofs.Space) -> list[tree.Change]:
     return changes
 
 
-def build(layers: list[tuple[Path, str]], target: Path, limit: int) -> int:
-    """Make `target` from (blob, diff_id) layers, lowest first; its size in bytes. At most `limit` bytes."""
+def build(layers: list[tuple[Path, str]], target: Path, limit: int, *, mount_points: bool = False) -> int:
+    """Make `target` from (blob, diff_id) layers, lowest first; its size in bytes. At most `limit` bytes.
+    mount_points -- add those of every container."""
     fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         space = erofs.Space(fd, limit)
@@ -196,6 +197,8 @@ def build(layers: list[tuple[Path, str]], target: Path, limit: int) -> int:
             finally:
                 for job in jobs:
                     job.cancel()
+        if mount_points:
+            tree.add_mount_points(top)
         return erofs.finish(fd, space.used, top)
     except OverflowError:
         raise BuildError(f"the image is larger than {limit} bytes when unpacked") from None
@@ -210,7 +213,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_MAX, _MEMORY_MAX))
     try:
         layers = [(Path(path), str(diff_id)) for path, diff_id in job["layers"]]
-        answer: dict[str, Any] = {"size": build(layers, Path(job["target"]), int(job["limit"]))}
+        size = build(layers, Path(job["target"]), int(job["limit"]), mount_points=True)
+        answer: dict[str, Any] = {"size": size}
     except BuildError as error:
         answer = {"error": str(error)}
     except MemoryError:

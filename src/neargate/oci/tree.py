@@ -26,6 +26,9 @@ _TYPES = {
     b"5": stat.S_IFDIR,
     b"6": stat.S_IFIFO,
 }
+_MOUNTED_DIRECTORIES = (b"dev", b"proc", b"sys")
+_MOUNTED_FILES = (b"hostname", b"hosts", b"resolv.conf")
+"""In /etc."""
 # Kept extended attributes. trusted.overlay.* would steer the overlay that tasks mount on top of the image.
 _KEPT = (b"user.", b"security.capability")
 _XATTR_VALUE_MAX = 3072
@@ -89,6 +92,18 @@ def apply(top: Node, layer: int, changes: Iterable[Change]) -> None:
         if parts and parts[-1].startswith(_WHITEOUT):
             continue
         _add(top, layer, parts, change)
+
+
+def add_mount_points(top: Node) -> None:
+    """Where something is mounted in every container: what an image lacks of these each container would have
+    to make for itself, in its own layer. (Docker lays them over an image, too.)"""
+    assert top.children is not None
+    for name in _MOUNTED_DIRECTORIES:
+        top.children.setdefault(name, Node(stat.S_IFDIR | 0o755, 0))
+    etc = top.children.setdefault(b"etc", Node(stat.S_IFDIR | 0o755, 0)).children
+    if etc is not None:  # else it is a link, or no directory
+        for name in _MOUNTED_FILES:
+            etc.setdefault(name, Node(stat.S_IFREG | 0o644, 0))
 
 
 def split(path: bytes) -> list[bytes]:

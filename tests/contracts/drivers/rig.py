@@ -39,10 +39,11 @@ _GROUP = "root:x:0:\nweb:x:1001:\nstaff:x:50:web\nlogs:x:60:other,web\n"
 
 
 def build_image(directory: Path) -> Path:
-    """An EROFS file with all of busybox's applets, and users root and web."""
+    """An EROFS file with all of busybox's applets, and users root and web; with mount points, as the image
+    store makes it."""
     tree = directory / "tree"
     directory.mkdir(exist_ok=True)
-    for name in ("bin", "etc", "tmp", "root", "home/web", "data"):
+    for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "home/web", "data"):
         (tree / name).mkdir(parents=True)
     shutil.copy("/usr/bin/busybox", tree / "bin/busybox")
     applets = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
@@ -50,6 +51,8 @@ def build_image(directory: Path) -> Path:
         if applet != "busybox":
             (tree / "bin" / applet).symlink_to("busybox")
     (tree / "tmp").chmod(0o1777)
+    for name in ("hostname", "hosts", "resolv.conf"):
+        (tree / "etc" / name).touch()
     (tree / "etc/passwd").write_text(_PASSWD)
     (tree / "etc/group").write_text(_GROUP)
     (tree / "outside").symlink_to("../../../../../../../../etc")

@@ -194,3 +194,33 @@ def test_any_layers_make_a_tree_or_are_refused(layers: list[list[Change]]) -> No
             assert name not in (b"", b".", b"..") and b"/" not in name
             if child.children is not None:
                 todo.append(child)
+
+
+def test_mount_points_are_added_where_nothing_is() -> None:
+    bare = layered([change("bin/sh")])
+    tree.add_mount_points(bare)
+    assert listing(bare) == [
+        "bin/", "bin/sh", "dev/", "etc/", "etc/hostname", "etc/hosts", "etc/resolv.conf", "proc/", "sys/",
+    ]  # fmt: skip
+
+
+def test_mount_points_of_the_image_stay_as_they_are() -> None:
+    own = layered(
+        [change("proc", LINK, "elsewhere"), change("etc/hosts", mode=0o600), change("dev/null", CHAR)]
+    )
+    tree.add_mount_points(own)
+    assert listing(own) == [
+        "dev/", "dev/null", "etc/", "etc/hostname", "etc/hosts", "etc/resolv.conf", "proc -> elsewhere",
+        "sys/",
+    ]  # fmt: skip
+    assert own.children is not None
+    etc = own.children[b"etc"].children
+    assert etc is not None and stat.S_IMODE(etc[b"hosts"].mode) == 0o600
+
+
+@pytest.mark.parametrize("etc", [change("etc", LINK, "usr/etc"), change("etc")])
+def test_an_etc_that_is_no_directory_gets_nothing(etc: Change) -> None:
+    top = layered([etc])
+    before = listing(top)
+    tree.add_mount_points(top)
+    assert listing(top) == ["dev/", *before, "proc/", "sys/"]
