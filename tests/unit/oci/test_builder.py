@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from neargate.oci import digest as digests
+from neargate.oci import erofs_reader
 from neargate.oci.builder import BuildError, decompress
 from neargate.oci.images import run_builder
 from tests.unit.oci.archive import END, entry, member, pax, symlink, tar
@@ -97,6 +98,7 @@ async def test_an_image(tmp_path: Path) -> None:
     assert answer == {"size": out.stat().st_size}
     assert out.stat().st_size < 2 * len(TAR) + 5_000_000
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert erofs_reader.read(str(out), "/etc/hosts", 100) == b""  # as every container wants it
 
 
 @pytest.mark.parametrize(
