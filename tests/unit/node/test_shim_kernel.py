@@ -1,4 +1,4 @@
-"""System calls of the shim: what is found inside a root, pages that a process has for itself, loop devices."""
+"""System calls of the shim: what is found inside a root, pages of a process's own, loop devices."""
 
 import contextlib
 import errno
