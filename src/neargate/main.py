@@ -81,12 +81,14 @@ from neargate.wire.http import Request
 
 log = logging.getLogger(__name__)
 _TEARDOWN_SECONDS = 150.0
+_LOOK_SECONDS = 5.0
+"""How often a daemon looks whether its data directory is still there."""
 _KEPT_SETTINGS = ("account_id", "region", "vpc_cidr", "isolation")
 """What `neargate down` must know of the daemon whose tasks it ends; told in daemon.json."""
 
 
 class StartError(Exception):
-    """The daemon cannot start; the message says why and what to do."""
+    """The daemon cannot start, or go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +354,23 @@ def _announce(house: House, driver: Driver) -> None:
     draft.replace(settings.data_dir / "daemon.json")
 
 
+async def _kept(data_dir: Path, stopping: asyncio.Event) -> bool:
+    """Wait until the daemon is to stop. False: its directory is gone, or another's. What it acknowledged from
+    then on would be lost, and nobody found it any more to end it."""
+    lock = data_dir / "lock"
+    own = lock.stat()
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await stopping.wait()
+        try:
+            if not os.path.samestat(own, lock.stat()):
+                return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
+
+
 async def _serve(settings: Settings) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -361,8 +380,10 @@ async def _serve(settings: Settings) -> None:
         log.info(
             "the door is open", extra={"endpoint": daemon.house.endpoint, "isolation": daemon.driver.name}
         )
-        await stopping.wait()
+        kept = await _kept(settings.data_dir, stopping)
         log.info("stopping; tasks run on")
+    if not kept:
+        raise StartError(f"{settings.data_dir} is gone: `neargate down` removes what tasks have left")
 
 
 async def _teardown(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from neargate.cli import client, output
 from neargate.cli.client import CliError
+from neargate.kit.instance import instance_of
 from neargate.kit.settings import Settings, SettingsError
 
 DataDir = Annotated[
@@ -154,7 +155,7 @@ def down(
     info, before = client.find(place), client.last(place)
     if info is not None:
         _end(info)
-    if not keep_tasks and (place / "truth.db").exists():
+    if not keep_tasks and _used(place):
         command = [sys.executable, "-m", "neargate.main", "--teardown"]
         environment = {**os.environ, "NEARGATE_DATA_DIR": str(place), **_settings_of(before)}
         with output.errors.status("stopping the tasks"):
@@ -163,6 +164,13 @@ def down(
             raise CliError(f"the clean-up failed: {done.stderr.decode(errors='replace')[-2000:]}")
     state = "stopped" if info is not None else "was not running; cleaned up"
     output.emit(as_json, {"state": state, "data_dir": str(place)}, f"neargate {state}")
+
+
+def _used(place: Path) -> bool:
+    """Whether there may be anything of a daemon; where its directory was deleted, control groups say so."""
+    name, groups = f"neargate_{instance_of(place)}", Path("/sys/fs/cgroup")
+    found = (*groups.glob(name), *groups.glob(f"*/{name}"))  # version 2, and 1
+    return bool(found) or (place / "truth.db").exists()
 
 
 def _settings_of(before: client.DaemonInfo | None) -> dict[str, str]:

@@ -125,7 +125,7 @@ class Companion:
     # -- one life --------------------------------------------------------------------------------------
 
     def _start(self, command: Sequence[str]) -> _Known:
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(exist_ok=True)  # without its parents: a deleted data directory stays so
         self._path("log").unlink(missing_ok=True)
         with self._path("log").open("ab") as output:  # appended to, so that it may be cut while it runs
             try:

@@ -162,6 +162,16 @@ async def test_one_that_cannot_be_placed_never_begins(
     assert not (tmp_path / "begun").exists()
 
 
+async def test_none_begins_where_the_data_directory_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is that made anew: nobody would look for it there."""
+    companion = Companion("one", tmp_path / "data" / "one")
+    async with kept(companion):
+        await until(lambda: "one cannot be started" in caplog.text)
+    assert not (tmp_path / "data").exists()
+
+
 async def test_one_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     companion = Companion("one", tmp_path)
     script = f"trap '' TERM; touch {tmp_path}/deaf; while :; do sleep 600; done"
