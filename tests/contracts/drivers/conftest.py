@@ -42,9 +42,8 @@ def tier(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def rig(tmp_path: Path, image_path: Path, worker_id: str, tier: str) -> AsyncIterator[Rig]:
-    number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
-    rig = Rig(tmp_path, image_path, number * 12 + next(_subnets) % 12, tier)
+async def rig(tmp_path: Path, image_path: Path, tier: str) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path, image_path, next(_subnets), tier)
     await rig.driver.__aenter__()
     try:
         yield rig

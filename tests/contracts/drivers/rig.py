@@ -28,8 +28,9 @@ from neargate.oci.manifest import ImageConfig
 
 MIB = 1024 * 1024
 TIERS = ("process", "gvisor", "microvm")
-VERDICT = Path(tempfile.gettempdir()) / f"neargate-verdict-{os.getuid()}.json"
-"""What runs runsc on this machine is tried once, not in each test."""
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+VERDICT = Path(tempfile.gettempdir()) / f"neargate-verdict-{os.getuid()}-{_WORKER}.json"
+"""What runs runsc on this machine is tried once by each process of tests, not in each test."""
 CACHE = Path(tempfile.gettempdir()) / f"neargate-microvm-{os.getuid()}"
 """Guest image and templates of microVMs are made once, too."""
 _PASSWD = (
@@ -80,8 +81,11 @@ def new_driver(tier: str, root: Path, instance: str, cidr: str) -> Driver:
 
 
 def free_range(instance: str, first: int) -> str:
-    """A range that no other daemon of this machine has: other suites may run beside this one."""
-    ranges = (f"10.{200 + (first + n) % 50}.0.0/16" for n in range(50))
+    """A range that no other daemon of this machine has: other suites may run beside this one. Each process
+    of tests looks among twelve of its own first.
+    """
+    start = int(_WORKER.removeprefix("gw")) * 12 + first % 12
+    ranges = (f"10.{200 + (start + n) % 50}.0.0/16" for n in range(50))
     return next(cidr for cidr in ranges if not claims.clash(instance, cidr))
 
 
@@ -168,7 +172,7 @@ def shell(name: str, script: str, **settings: Any) -> ContainerSpec:
     return ContainerSpec(name=name, image="busybox", **{**defaults, **settings})
 
 
-async def eventually(condition: Callable[[], Any], what: str, seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds) as limit:
         with contextlib.suppress(asyncio.CancelledError):
             while not condition():  # noqa: ASYNC110 - files and processes tell nobody
@@ -176,7 +180,7 @@ async def eventually(condition: Callable[[], Any], what: str, seconds: float = 1
     assert not limit.expired(), f"not within {seconds} s: {what}"
 
 
-async def ended(sandbox: Sandbox, container: str, seconds: float = 10) -> int | None:
+async def ended(sandbox: Sandbox, container: str, seconds: float = 60) -> int | None:
     """Wait for a container's end; its exit code."""
     changed = asyncio.Event()
     sandbox.watch(changed.set)

@@ -98,30 +98,30 @@ async def test_a_task_that_misbehaves_leaves_its_neighbour_in_peace(rig: Rig, ha
     neighbour = await rig.run(shell("c", "exec sleep 600"))
     sandbox = await rig.run(shell("c", script), memory=64 * MIB, pids=64, cpu=256, ephemeral_bytes=20 << 30)
     for _ in range(5):
-        result = await neighbour.exec("c", ("sh", "-c", "echo fine > /tmp/x; cat /tmp/x"), 20)
+        result = await neighbour.exec("c", ("sh", "-c", "echo fine > /tmp/x; cat /tmp/x"), 60)
         assert result.output == b"fine\n"
         await asyncio.sleep(0.2)
     assert neighbour.states["c"].running and not neighbour.lost
-    await asyncio.wait_for(sandbox.destroy(), 60)
+    await asyncio.wait_for(sandbox.destroy(), 120)
 
 
 async def test_who_never_answers_keeps_nobody_waiting(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest's agent is the task's to stop; a shim that hangs is the same to the daemon."""
+    sandbox = await rig.run(shell("c", "exec sleep 600"))
     monkeypatch.setattr(linked, "_ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(linked, "_ATTACH_SECONDS", 2.0)
-    sandbox = await rig.run(shell("c", "exec sleep 600"))
     owner = sandbox.states["c"].pid if rig.tier == "microvm" else shim_of(rig, sandbox.id)
     assert owner
     os.kill(owner, signal.SIGSTOP)
     try:
         with pytest.raises(DriverError, match="no answer within 1 s"):
-            await asyncio.wait_for(sandbox.signal("c", signal.SIGTERM), 20)
-        result = await asyncio.wait_for(sandbox.exec("c", ("true",), 1), 20)
+            await asyncio.wait_for(sandbox.signal("c", signal.SIGTERM), 60)
+        result = await asyncio.wait_for(sandbox.exec("c", ("true",), 1), 60)
         assert result.timed_out and result.exit_code == -1
         with pytest.raises(DriverError, match="no answer within 2 s"):
-            await asyncio.wait_for(sandbox.attach("c", ("sh",), 80, 24), 20)
+            await asyncio.wait_for(sandbox.attach("c", ("sh",), 80, 24), 60)
         if rig.tier == "microvm":
-            await asyncio.wait_for(sandbox.destroy(), 20)
+            await asyncio.wait_for(sandbox.destroy(), 60)
     finally:
         if rig.tier != "microvm":
             os.kill(owner, signal.SIGCONT)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from neargate.node.drivers.base import DriverError, DriverUnavailable
 from neargate.node.drivers.process import ProcessDriver
 from neargate.node.linked import LinkedSandbox
 from tests.contracts.drivers.rig import MIB, Rig, ended, eventually, lines, new_driver, only, shell
-from tests.contracts.drivers.traces import mounts, populated, processes, traces
+from tests.contracts.drivers.traces import alive, comm, mounts, populated, processes, traces
 
 pytestmark = pytest.mark.root
 
@@ -23,7 +24,7 @@ async def test_output_exit_code_and_times_of_a_container(rig: Rig) -> None:
     assert await ended(sandbox, "c") == 7
     state = sandbox.states["c"]
     assert state.started_at is not None and state.stopped_at is not None
-    assert 0 <= state.stopped_at - state.started_at < 5
+    assert 0 <= state.stopped_at - state.started_at < 30
     assert (state.running, state.oom_killed, state.restarts, state.pid) == (False, False, 0, None)
     assert lines(sandbox, "c", 1) == "out\nrest"
     assert lines(sandbox, "c", 2) == "err\n"
@@ -55,7 +56,7 @@ async def test_containers_share_interface_and_localhost(rig: Rig) -> None:
     server = shell("server", "echo hello > /tmp/index.html; exec httpd -f -p 8080 -h /tmp")
     client = shell(
         "client",
-        "for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080/ && exit 0; sleep 0.1; done; exit 1",
+        "until wget -qO- http://127.0.0.1:8080/; do sleep 0.1; done",
     )
     sandbox = await rig.run(server, client)
     assert await ended(sandbox, "client") == 0
@@ -69,7 +70,7 @@ async def test_the_host_reaches_a_task_at_its_address_and_tasks_each_other(rig: 
     assert interface is not None
 
     async def fetched() -> bytes:
-        for _ in range(100):
+        for _ in range(3000):
             try:
                 reader, writer = await asyncio.open_connection(interface.address, 80)
             except ConnectionRefusedError:
@@ -107,7 +108,7 @@ async def test_a_task_does_not_reach_the_host(rig: Rig) -> None:
         net = rig.cidr.removesuffix(".0.0/16")
         text = await rig.output(
             f"nc -w 1 {net}.0.1 {port} </dev/null; echo $?; nc -w 1 192.0.2.2 {port} </dev/null; echo $?; "
-            f"ping -c 1 -W 1 {net}.0.1 >/dev/null; echo $?"
+            f"ping -c 1 -W 20 {net}.0.1 >/dev/null; echo $?"
         )
     assert [line for line in text.splitlines() if line.isdigit()] == ["1", "1", "0"]
 
@@ -150,21 +151,22 @@ async def test_a_restarted_container_has_a_fresh_root_and_goes_on_in_its_spool(r
 
 
 async def test_exec_runs_inside_and_is_cut_off(rig: Rig) -> None:
-    sandbox = await rig.run(shell("c", "echo mark > /mark; exec sleep 60", environment=(("WHO", "me"),)))
-    await eventually(lambda: sandbox.states["c"].running, "running")
-    result = await sandbox.exec("c", ("sh", "-c", "cat /mark; echo $WHO >&2; exit 4"), 5)
+    script = "echo mark > /mark; echo made; exec sleep 600"
+    sandbox = await rig.run(shell("c", script, environment=(("WHO", "me"),)))
+    await eventually(lambda: sandbox.states["c"].running and "made" in lines(sandbox, "c"), "running")
+    result = await sandbox.exec("c", ("sh", "-c", "cat /mark; echo $WHO >&2; exit 4"), 30)
     assert (result.exit_code, result.output, result.timed_out) == (4, b"mark\nme\n", False)
-    long = await sandbox.exec("c", ("sh", "-c", "yes | head -c 100000"), 5)
+    long = await sandbox.exec("c", ("sh", "-c", "yes | head -c 100000"), 30)
     assert (long.exit_code, len(long.output)) == (0, 4096)
     started = asyncio.get_running_loop().time()
-    slow = await sandbox.exec("c", ("sleep", "30"), 0.3)
-    assert slow.timed_out and asyncio.get_running_loop().time() - started < 5
-    missing = await sandbox.exec("c", ("nosuch",), 5)
+    slow = await sandbox.exec("c", ("sleep", "60"), 0.3)
+    assert slow.timed_out and asyncio.get_running_loop().time() - started < 50
+    missing = await sandbox.exec("c", ("nosuch",), 30)
     assert missing.exit_code != 0
     await sandbox.signal("c", signal.SIGKILL)
     await ended(sandbox, "c")
     with pytest.raises(DriverError):
-        await sandbox.exec("c", ("true",), 5)
+        await sandbox.exec("c", ("true",), 30)
 
 
 async def test_usage_counts(rig: Rig) -> None:
@@ -188,15 +190,17 @@ async def test_adopted_by_a_new_daemon_with_states_and_logs(rig: Rig) -> None:
     spec, directory = rig.specs[sandbox.id], rig.directory_of(rig.specs[sandbox.id])
     pid = sandbox.states["runs"].pid
     await rig.driver.__aexit__(None, None, None)
-    await asyncio.sleep(0.5)
+    await eventually((sandbox.spool("ends") / "end").exists, "one ends without a daemon")
     rig.driver = rig.new_driver()
     await rig.driver.__aenter__()
     again = await rig.driver.adopt(spec, directory)
     assert again is not None and not again.lost
     assert again.states["runs"].running and again.states["runs"].pid == pid
+    await eventually(lambda: not again.states["ends"].running, "its end is told")
     assert again.states["ends"].exit_code == 9 and lines(again, "ends") == "last\n"
     await again.start(shell("more", "exit 6"), rig.image())
     assert await ended(again, "more") == 6
+    await eventually(lambda: lines(again, "runs").count("\n") > 10, "it writes on")
     await again.destroy()
     written = lines(again, "runs").split()
     assert written == [str(n) for n in range(len(written))] and len(written) > 10
@@ -208,12 +212,12 @@ async def test_adopt_finds_nothing_where_nothing_ran(rig: Rig) -> None:
 
 
 async def test_a_killed_shim_is_a_lost_sandbox_whose_containers_are_killed(rig: Rig) -> None:
-    sandbox = await rig.run(shell("c", "sleep 60 & exec sleep 60"))
+    sandbox = await rig.run(shell("c", "sleep 600 & exec sleep 600"))
     told = asyncio.Event()
     sandbox.watch(told.set)
-    _kill_shim(rig, sandbox.id)
-    await asyncio.wait_for(told.wait(), 5)
-    assert sandbox.lost and not sandbox.states["c"].running
+    await _kill_shim(rig, sandbox.id)
+    await asyncio.wait_for(told.wait(), 60)
+    await eventually(lambda: sandbox.lost and not sandbox.states["c"].running, "lost")
     await eventually(lambda: not [p for p in processes(rig.instance) if "container" in p], "all killed")
     await sandbox.destroy()
     with pytest.raises(DriverError):
@@ -236,7 +240,7 @@ async def test_a_shim_killed_while_no_daemon_ran_is_adopted_as_lost(rig: Rig) ->
     sandbox = await rig.run(shell("done", "exit 3"), shell("c", "sleep 60"))
     await ended(sandbox, "done")
     await rig.driver.__aexit__(None, None, None)
-    _kill_shim(rig, sandbox.id)
+    await _kill_shim(rig, sandbox.id)
     rig.driver = rig.new_driver()
     await rig.driver.__aenter__()
     spec = rig.specs[sandbox.id]
@@ -245,14 +249,16 @@ async def test_a_shim_killed_while_no_daemon_ran_is_adopted_as_lost(rig: Rig) ->
     assert again.states["done"].exit_code == 3
     assert not again.states["c"].running and again.states["c"].exit_code == 137
     await again.destroy()
-    assert not [p for p in processes(rig.instance) if "container" in p]
+    await eventually(lambda: not [p for p in processes(rig.instance) if "container" in p], "all killed")
 
 
-def _kill_shim(rig: Rig, sandbox: str) -> None:
+async def _kill_shim(rig: Rig, sandbox: str) -> None:
+    """And wait until it is dead: until then it may answer."""
     import json
 
-    record = json.loads((rig.directory / "driver/shims" / sandbox).read_text())
-    os.kill(record["pid"], signal.SIGKILL)
+    pid = json.loads((rig.directory / "driver/shims" / sandbox).read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: not alive(pid), "the shim is dead")
 
 
 async def test_destroy_is_idempotent_quick_and_leaves_the_spool(rig: Rig) -> None:
@@ -273,7 +279,7 @@ async def test_sweep_removes_only_what_nobody_claims(rig: Rig) -> None:
     spec = rig.specs[kept.id]
     again = await rig.driver.adopt(spec, rig.directory_of(spec))
     assert again is not None and again.states["c"].running
-    assert populated(rig.instance) == {kept.id}
+    await eventually(lambda: populated(rig.instance) == {kept.id}, "only what is claimed runs")
 
 
 async def test_no_mount_is_visible_on_the_host(rig: Rig) -> None:
@@ -294,35 +300,40 @@ async def test_opening_again_after_a_crash_starts_anew(rig: Rig) -> None:
 
 
 async def test_two_daemons_need_two_ranges(rig: Rig, tmp_path: Path) -> None:
-    other = new_driver(rig.tier, tmp_path / "other", "fefefe", rig.cidr)
+    instance = secrets.token_hex(3)
+    other = new_driver(rig.tier, tmp_path / "other", instance, rig.cidr)
     with pytest.raises(DriverUnavailable, match=rf"{rig.cidr}.*overlaps.*{rig.instance}"):
         await other.__aenter__()
-    host = new_driver(rig.tier, tmp_path / "host", "fefefe", "127.0.0.0/8")
+    host = new_driver(rig.tier, tmp_path / "host", instance, "127.0.0.0/8")
     with pytest.raises(DriverUnavailable, match=r"127\.0\.0\.0/8"):
         await host.__aenter__()
 
 
 @only("process", why="it is about the OCI runtimes that this tier chooses from")
 async def test_a_machine_that_cannot_run_containers_says_why(rig: Rig, tmp_path: Path) -> None:
-    other = ProcessDriver(tmp_path / "other", "fefefe", "10.250.0.0/16", runtime="runc", user_namespaces=True)
+    instance, cidr = secrets.token_hex(3), "10.250.0.0/16"
+    other = ProcessDriver(tmp_path / "other", instance, cidr, runtime="runc", user_namespaces=True)
     with pytest.raises(DriverUnavailable, match="apt-get install crun"):
         await other.__aenter__()
-    assert traces("fefefe", tmp_path / "other") == []
+    assert traces(instance, tmp_path / "other") == []
 
 
 async def test_volumes_are_shared_and_may_be_read_only(rig: Rig) -> None:
     writer = shell("w", "echo data > /vol/file; exec sleep 60", mounts=(Mount(volume="v", target="/vol"),))
     reader = shell(
         "r",
-        "for i in 1 2 3 4 5 6 7; do [ -e /in/file ] && break; sleep 0.1; done; cat /in/file; echo > /in/file",
+        "until [ -s /in/file ]; do sleep 0.1; done; cat /in/file; echo > /in/file",
         mounts=(Mount(volume="v", target="/in", readonly=True),),
     )
     taker = shell(
         "t", "cat /vol/file && echo more >> /vol/file && cat /vol/file", volumes_from=(("w", False),)
     )
-    sandbox = await rig.run(writer, reader, taker, volumes=("v",))
+    sandbox = await rig.open(writer, reader, taker, volumes=("v",))
+    for container in (writer, reader):
+        await sandbox.start(container, rig.image())
     assert await ended(sandbox, "r") != 0
     assert lines(sandbox, "r", 1) == "data\n" and "Read-only file system" in lines(sandbox, "r", 2)
+    await sandbox.start(taker, rig.image())  # not before: the reader would read what it adds
     assert await ended(sandbox, "t") == 0
     assert lines(sandbox, "t", 1) == "data\ndata\nmore\n"
 
@@ -371,7 +382,7 @@ async def test_blocking_log_waits_for_the_reader_and_loses_nothing(rig: Rig) -> 
     sink = LogSink(group="g", stream="s", mode="blocking", max_buffer_bytes=256 * 1024)
     sandbox = await rig.run(shell("c", "seq 1 200000", log=sink))
     spool, text, taken = sandbox.spool("c"), b"", 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not (spool / "end").exists() or len(list(spool.glob("*.seg"))) > 1:
             kept = sorted(spool.glob("*.seg"))
             assert sum(p.stat().st_size for p in kept) < 512 * 1024
@@ -407,20 +418,18 @@ async def test_runc_does_the_same(rig: Rig) -> None:
     assert await ended(sandbox, "c") == 7
     assert lines(sandbox, "c", 1) == "here\n"
     long = await rig.run(shell("c", "exec sleep 60", init=True))
-    assert (await long.exec("c", ("sh", "-c", "echo in; exit 4"), 5)).output == b"in\n"
+    assert (await long.exec("c", ("sh", "-c", "echo in; exit 4"), 30)).output == b"in\n"
     assert (await long.exec("c", ("sleep", "30"), 0.5)).timed_out
     with pytest.raises(DriverError, match=r'^exec: "nosuch": executable file not found in \$PATH$'):
         await long.start(shell("d", "", command=("nosuch",)), rig.image())
     hog = await rig.run(shell("c", "exec tail /dev/zero", memory=16 * MIB))
-    assert await ended(hog, "c", 20) == 137 and hog.states["c"].oom_killed
+    assert await ended(hog, "c") == 137 and hog.states["c"].oom_killed
 
 
 async def test_a_killed_zygote_comes_again(rig: Rig) -> None:
     sandbox = await rig.run(shell("c", "exec sleep 60"))
-    zygote = next(
-        int(p.split()[1]) for p in processes(rig.instance)
-        if Path(f"/proc/{p.split()[1]}/comm").read_text() == "neargate-zygote\n"
-    )  # fmt: skip
+    pids = [int(p.split()[-1]) for p in processes(rig.instance)]
+    zygote = next(pid for pid in pids if comm(pid) == "neargate-zygote")
     os.kill(zygote, signal.SIGKILL)
     again = await rig.run(shell("c", "exit 3"))
     assert await ended(again, "c") == 3
@@ -445,7 +454,7 @@ async def test_destroy_while_a_container_starts(rig: Rig) -> None:
     await asyncio.sleep(0.005)
     await sandbox.destroy()
     await asyncio.gather(start, return_exceptions=True)
-    assert not [p for p in processes(rig.instance) if "container" in p]
+    await eventually(lambda: not [p for p in processes(rig.instance) if "container" in p], "no container")
     with pytest.raises(DriverError):
         await sandbox.start(shell("d", "true"), rig.image())
 
@@ -459,4 +468,4 @@ async def test_many_sandboxes_are_adopted_at_once(rig: Rig) -> None:
     started = asyncio.get_running_loop().time()
     found = await asyncio.gather(*(rig.driver.adopt(s, rig.directory_of(s)) for s in rig.specs.values()))
     assert all(s is not None and s.states["c"].running for s in found) and len(found) == many
-    assert asyncio.get_running_loop().time() - started < 1
+    assert asyncio.get_running_loop().time() - started < 10  # a quick machine needs 0.03

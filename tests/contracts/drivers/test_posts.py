@@ -77,7 +77,7 @@ async def test_a_router_takes_and_answers(sandbox: Sandbox) -> None:
     assert await first_sent(sandbox) == forward.acknowledgement("1")
     big = "x" * 200_000
     assert await send(sandbox, {"log": "second"}, {"log": big}, chunk="2") == forward.acknowledgement("2")
-    await eventually(lambda: len(said(sandbox)) == 4, "all is said", 20)
+    await eventually(lambda: len(said(sandbox)) == 4, "all is said")
     found, *messages = said(sandbox)
     assert found == {"config": "the configuration\n", "kept": True}
     assert [(m["chunk"], m["record"]["log"]) for m in messages] == [
@@ -90,7 +90,7 @@ async def test_a_router_takes_and_answers(sandbox: Sandbox) -> None:
 async def test_a_router_that_is_started_again_is_found_again(sandbox: Sandbox, image: Image) -> None:
     await first_sent(sandbox)
     await sandbox.signal("router", 15)
-    await eventually(lambda: not sandbox.states["router"].running, "it has stopped", 20)
+    await eventually(lambda: not sandbox.states["router"].running, "it has stopped")
     with pytest.raises(DriverError):
         await send(sandbox, {"log": "lost"}, fresh=True)
     await sandbox.start(router(), image)

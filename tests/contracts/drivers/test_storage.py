@@ -155,7 +155,7 @@ async def test_erased_at_stop(rig: Rig) -> None:
     assert not path.exists()
     await eventually(lambda: kept.stat().st_nlink == 1, "the file is removed", 30)
     assert not holds(kept, MARK[:18])
-    assert loop_devices(rig.directory) == []
+    await eventually(lambda: loop_devices(rig.directory) == [], "no loop device is left")
 
 
 @only("process", "gvisor", why="the file is another's there")

@@ -8,12 +8,13 @@ import pytest
 
 from neargate.node.drivers.base import DriverError, Sandbox, Terminal
 from tests.contracts.drivers.rig import Rig, eventually, shell
-from tests.contracts.drivers.test_environment import extents
+from tests.contracts.drivers.test_environment import holding
 
 pytestmark = pytest.mark.root
+PROMPT = b"/ # "
 
 
-async def until(terminal: Terminal, what: bytes, seconds: float = 20) -> bytes:
+async def until(terminal: Terminal, what: bytes, seconds: float = 60) -> bytes:
     """Read until the output has `what`; all that was read."""
     seen = b""
     async with asyncio.timeout(seconds):
@@ -24,7 +25,7 @@ async def until(terminal: Terminal, what: bytes, seconds: float = 20) -> bytes:
     return seen
 
 
-async def rest(terminal: Terminal, seconds: float = 20) -> bytes:
+async def rest(terminal: Terminal, seconds: float = 60) -> bytes:
     """All that still comes."""
     seen = b""
     async with asyncio.timeout(seconds):
@@ -35,9 +36,9 @@ async def rest(terminal: Terminal, seconds: float = 20) -> bytes:
 
 async def counted(sandbox: Sandbox, pattern: str, count: int) -> None:
     """Wait until so many processes of the container c have the pattern in their line of `ps`."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
-            found = await sandbox.exec("c", ("sh", "-c", f"ps | grep -c '{pattern}'"), 20)
+            found = await sandbox.exec("c", ("sh", "-c", f"ps | grep -c '{pattern}'"), 30)
             if found.output == f"{count}\n".encode():
                 return
             await asyncio.sleep(0.05)
@@ -98,10 +99,11 @@ async def test_control_c_interrupts_the_command_and_not_the_shell(rig: Rig) -> N
     terminal = await sandbox.attach("c", ("sh",), 80, 24)
     await terminal.write(b"echo go; sleep 300\r")
     await until(terminal, b"go\r\n")
-    await asyncio.sleep(0.3)  # until sleep has the terminal
+    await counted(sandbox, "[s]leep 300", 1)  # it has the terminal
     await terminal.write(b"\x03")
+    await until(terminal, PROMPT)
     await terminal.write(b"echo status $?\r")
-    await until(terminal, b"status 130\r\n")
+    await until(terminal, b"status 130\r\n" + PROMPT)  # a shell that reads takes a Control-D for the end
     await terminal.write(b"\x04")
     await rest(terminal)
 
@@ -121,13 +123,14 @@ async def test_much_output_comes_whole_however_slowly_it_is_read(rig: Rig) -> No
 
 async def test_input_waits_for_who_does_not_read(rig: Rig) -> None:
     sandbox = await rig.run(shell("c", "exec sleep 600"))
-    script = "stty raw -echo; echo ready; sleep 1; head -c 200000 | md5sum"
+    script = "stty raw -echo; echo ready; until [ -e /go ]; do sleep 0.1; done; head -c 200000 | md5sum"
     terminal = await sandbox.attach("c", ("sh", "-c", script), 80, 24)
     await until(terminal, b"ready")
     data = b"0123456789" * 20_000
     typing = asyncio.create_task(terminal.write(data))
     await asyncio.sleep(0.2)
     assert not typing.done()
+    await sandbox.exec("c", ("touch", "/go"), 30)
     assert hashlib.md5(data).hexdigest().encode() in await rest(terminal)
     await typing
 
@@ -148,7 +151,8 @@ async def test_closed_it_ends_with_all_that_runs_at_it(rig: Rig) -> None:
 async def test_what_it_left_running_stays(rig: Rig) -> None:
     """As after any shell: a background process without the terminal is nobody's to kill."""
     sandbox = await rig.run(shell("c", "exec sleep 600"))
-    script = "(trap '' HUP; exec sleep 77) >/dev/null 2>&1 & sleep 0.3; echo left"
+    stays = "(trap '' HUP; : > /trapped; exec sleep 77) >/dev/null 2>&1"
+    script = f"{stays} & until [ -e /trapped ]; do sleep 0.1; done; echo left"
     terminal = await sandbox.attach("c", ("sh", "-c", script), 80, 24)
     assert await rest(terminal) == b"left\r\n"
     assert terminal.exit_code == 0
@@ -200,5 +204,5 @@ async def test_its_environment_is_in_no_file(rig: Rig) -> None:
     await terminal.write(b"echo has ${#VALUE}\r")
     await until(terminal, b"has 20")
     os.sync()
-    assert [path for path in rig.directory.rglob("*") if value.encode() in b"".join(extents(path))] == []
+    assert holding(rig.directory, value) == []
     terminal.close()

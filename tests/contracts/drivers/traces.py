@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 
-def traces(instance: str, directory: Path, seconds: float = 3) -> list[str]:
+def traces(instance: str, directory: Path, seconds: float = 20) -> list[str]:
     """What of an instance is left after at most `seconds` (processes die, and namespaces go, a little
     later).
     """
@@ -37,6 +37,21 @@ def processes(instance: str) -> list[str]:
             elif f"/neargate_{instance}/" in (process / "cgroup").read_text():
                 found.append(f"container process {process.name}")
     return found
+
+
+def comm(pid: int) -> str:
+    """A process's name; none of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def mounts(directory: Path) -> list[str]:
