@@ -51,6 +51,8 @@ class Place:
     """Hard limits of this machine by RLIMIT_ name, which cannot be raised."""
     init: str | None
     """Path of the static init on the host."""
+    etc: str | None = None
+    """Where /etc/hosts and its like are; None: in `directory`."""
 
 
 def argv(spec: ContainerSpec, image: ImageConfig) -> list[str]:
@@ -139,7 +141,8 @@ def _mounts(spec: ContainerSpec, place: Place) -> list[dict[str, Any]]:
         mount("/sys/fs/cgroup", "cgroup", "cgroup", *closed, "relatime", "ro"),
     ]
     for name in ("hosts", "hostname", "resolv.conf"):
-        found.append(mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", "rbind", "rprivate", "rw"))
+        source = f"{place.etc or place.directory}/{name}"
+        found.append(mount(f"/etc/{name}", "bind", source, "rbind", "rprivate", "rw"))
     for number, (target, _text) in enumerate(spec.files):
         source = f"{place.directory}/{_file(spec, number)}"
         found.append(mount(target, "bind", source, "bind", "rprivate", "nosuid", "nodev", "ro"))

@@ -276,7 +276,7 @@ if born["setup"]["scratch_released"]:
 host.say(born)
 host.hear()
 there = [socket.gethostname(), *(open(path).read().strip() for path in ("/etc/machine-id", "/task/file-c-0"))]
-there += [open("/task/hosts").read().strip(), open("/sys/class/net/eth0/address").read().strip()]
+there += [open("/etc-files/hosts").read().strip(), open("/sys/class/net/eth0/address").read().strip()]
 there += [open(f"/sys/fs/cgroup/neargate/task/{name}.max").read().strip() for name in ("memory", "pids")]
 print("born:", *there, flush=True)
 """

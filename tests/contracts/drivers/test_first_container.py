@@ -1,10 +1,14 @@
 """A virtual machine's first container is made by our own code, the others by crun: nobody inside can tell."""
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from neargate.model.sandbox import ContainerSpec, Mount, Tmpfs, Ulimit
+from neargate.node.drivers.base import DriverError
 from tests.contracts.drivers.rig import Rig, ended, lines, only, shell
 
 pytestmark = [pytest.mark.root, pytest.mark.microvm, only("microvm", why="the other tiers have one maker")]
@@ -128,3 +132,57 @@ async def test_commands_run_in_the_first_container_as_in_the_second(rig: Rig) ->
     assert told[0].exit_code == 0 and told[0].output == told[1].output
     listed = await sandbox.exec("first", ("ps", "-o", "pid,args"), 30)
     assert b"1 sleep 600" in listed.output
+
+
+def _bare_image(place: Path) -> Path:
+    """Programs, and a user behind a link; nothing where something is mounted."""
+    tree, image = place / "tree", place / "bare.erofs"
+    for name in ("bin", "elsewhere", "etc"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy("/usr/bin/busybox", tree / "bin/busybox")
+    for applet in ("sh", "id", "ls", "cat", "env", "sort"):
+        (tree / "bin" / applet).symlink_to("busybox")
+    (tree / "elsewhere/passwd").write_text("worker:x:700:701::/work:/bin/sh\n")
+    (tree / "etc/passwd").symlink_to("../elsewhere/passwd")
+    for name, text in (("garbage", "none\n"), ("orphan", "#!/nowhere/sh\n")):
+        (tree / "bin" / name).write_text(text)
+        (tree / "bin" / name).chmod(0o755)
+    subprocess.run(["mkfs.erofs", str(image), str(tree)], check=True, capture_output=True)
+    return image
+
+
+async def test_an_image_without_mount_points_and_with_users_behind_a_link(rig: Rig, tmp_path: Path) -> None:
+    rig.image_path = _bare_image(tmp_path)
+    script = "id; env | sort; ls -A / /etc; cat /etc/hostname"
+    sandbox = await rig.run(*(shell(name, script, user="worker") for name in ("first", "second")))
+    for name in ("first", "second"):
+        assert await ended(sandbox, name, 60) == 0
+    assert "uid=700" in lines(sandbox, "first") and "HOME=/work" in lines(sandbox, "first")
+    assert lines(sandbox, "first") == lines(sandbox, "second")
+
+
+@pytest.mark.parametrize("program", ["/bin/garbage", "/bin/orphan"])
+async def test_a_program_that_is_none_is_the_containers_own_end(
+    rig: Rig, tmp_path: Path, program: str
+) -> None:
+    rig.image_path = _bare_image(tmp_path)
+    two = [shell(name, "", command=(program,)) for name in ("first", "second")]
+    sandbox = await rig.run(*two)
+    assert [await ended(sandbox, container.name, 60) for container in two] == [1, 1]
+    assert lines(sandbox, "first").startswith(f"exec {program}: ")
+    await sandbox.start(two[0], rig.image())
+    assert await ended(sandbox, "first", 60) == 1
+    assert sandbox.states["first"].restarts == 1
+
+
+async def test_what_the_first_container_could_not_be_takes_nothing_along(rig: Rig) -> None:
+    """Descriptors of one that was refused are used again, and waited for."""
+    spec = rig.spec(shell("first", ""), shell("second", ""))
+    sandbox = await rig.driver.open(spec, rig.directory_of(spec))
+    rig.sandboxes.append(sandbox)
+    with pytest.raises(DriverError):
+        await sandbox.start(shell("first", "", command=("/nosuch",)), rig.image())
+    for name in ("first", "second"):
+        await sandbox.start(shell(name, f"echo {name}; echo wrong >&2"), rig.image())
+        assert await ended(sandbox, name, 60) == 0
+        assert sorted(lines(sandbox, name).split()) == sorted([name, "wrong"])

@@ -35,6 +35,8 @@ async def test_full_is_enospc_in_that_task_and_nowhere_else(rig: Rig) -> None:
     other = await rig.run(shell("c", "exec sleep 600"), ephemeral_bytes=SIZE)
     for path in ("/fill", "/tmp/fill", "/scratch/fill", "/etc/hosts"):
         assert "No space left on device" in await output(full, FILL.format(path)), path
+        if (rig.tier, path) == ("microvm", "/etc/hosts"):
+            continue  # it is in the guest's memory there, of which it can have one MiB
         assert "No space left" in await output(full, "cat /bin/busybox 2>&1 > /home/web/more"), path
         assert (await full.storage()).used >= SIZE, path
         assert await output(full, f": > {path}; echo room > /root/a && cat /root/a") == "room\n", path

@@ -226,7 +226,6 @@ def test_a_clone_is_met_anew_and_greets(vsock: Callable[[int], socket.socket]) -
     port.send({"event": "ready"})
     assert _heard(first) == {"event": "ready"}
     first.sendall(frames.json_frame({"op": "cut off"})[:-1])
-    assert port.receive() == []
     first.close()  # a template is frozen here
     broken, second = vsock(1), vsock(1)
     broken.close()

@@ -1,7 +1,9 @@
 """Messages between a machine and its supervisor: what is written is JSON, and what is no message is said."""
 
 import json
+import os
 import struct
+import threading
 from typing import Any
 
 import pytest
@@ -88,3 +90,34 @@ def test_anything_else_is_refused_or_an_object(payload: bytes) -> None:
     except frames.FrameError:
         return
     assert found == json.loads(payload)
+
+
+@given(st.lists(st.dictionaries(_TEXT, _VALUES, max_size=3), max_size=4), st.integers(1, 9))
+def test_frames_are_read_one_at_a_time(messages: list[dict[str, Any]], cut: int) -> None:
+    """However the bytes come, and whatever is behind."""
+    read, write = os.pipe()
+    stream = b"".join(map(frames.json_frame, messages))
+
+    def send() -> None:
+        for at in range(0, len(stream), cut):
+            os.write(write, stream[at : at + cut])
+        os.close(write)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        found = [frames.message(frames.read(read)) for _ in messages]
+        assert repr(found) == repr([json.loads(json.dumps(message)) for message in messages])
+        assert frames.read(read) == b""
+    finally:
+        sender.join()
+        os.close(read)
+
+
+@pytest.mark.parametrize("part", [1, 4, 5, 7])
+def test_a_stream_that_ends_within_a_frame_is_at_its_end(part: int) -> None:
+    read, write = os.pipe()
+    os.write(write, frames.json_frame({"a": 1})[:part])
+    os.close(write)
+    assert frames.read(read) == b""
+    os.close(read)

@@ -146,11 +146,11 @@ def test_each_file_is_where_a_container_mounts_it_from() -> None:
     )  # fmt: skip
     spec = SandboxSpec(id="0" * 32, containers=(container,), interface=interface, cpu=256, memory=1 << 29)
     told = birth.told(_setup(files=ocispec.files_of(spec)), [], False, [])
-    written = {f"{places.DIRECTORY}/{name}": text for name, text in told["files"].items()}
+    written = {f"{places.ETC}/{name}": text for name, text in told["files"].items()}
     written |= dict(told["writes"])
     mounts = ocispec.config(spec, container, ImageConfig(), PLACE)[0]["mounts"]
     sources = [mount["source"] for mount in mounts if mount["type"] == "bind"]
-    assert sources == ["/task/hosts", "/task/hostname", "/task/resolv.conf", "/task/file-c-0"]
+    assert sources == [*(f"{places.ETC}/{name}" for name in places.KEPT_OPEN), "/task/file-c-0"]
     texts = ocispec.files_of(spec)
     assert [written[source] for source in sources] == [texts[Path(place).name] for place in sources]
 

@@ -9,6 +9,7 @@ import fcntl
 import gc
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from neargate.node.guest import devices, places, shares
 from neargate.node.guest.disks import Disks, KeptDisks
 from neargate.node.guest.first import ID, First
 from neargate.node.guest.identity import Identity
-from neargate.node.guest.places import CGROUP, DIRECTORY, FIRST, KEPT_OPEN
+from neargate.node.guest.places import CGROUP, DIRECTORY, FIRST
 from neargate.node.guest.port import Output, Port, VsockPort, agent_port
 from neargate.node.shim import birth, files, kernel
 from neargate.node.shim.container import Container
@@ -32,10 +33,16 @@ RUNTIME_STATE = "/rt"
 _ADDR_NO_RANDOMIZE = 0x0040000
 _SCRATCH_OPTIONS = "noinit_itable,no_prefetch_block_bitmaps,noauto_da_alloc"
 """Nothing is read or written there but for a container. (Tables not yet written are zeros in the file.)"""
+_ETC_OPTIONS = "mode=755,size=1m"
+_SELDOM = (("stat_interval", "60"), ("compaction_proactiveness", "0"))
+"""What the kernel does now and then, in the middle of a start and in idle machines, too: counters of memory
+are brought together (it does that when it needs them), and memory is put in order before anybody asks."""
 _SETTLE_SECONDS = 1.5
 """What the kernel puts off (the end of groups and namespaces) is then done once, not in every clone."""
-SCRATCH = 0
-"""Slot of the scratch disk; images have the others."""
+_ONCE = select.EPOLLIN | select.EPOLLONESHOT
+"""Nobody then has to take it out of the loop, but its being closed."""
+SCRATCH, FIRST_IMAGE = 0, 1
+"""Slots of disks: images have all from their first on."""
 
 
 class GuestContainer(Container):
@@ -78,6 +85,10 @@ class GuestContainer(Container):
     def first_process(self) -> int:
         return self.first.pid if self.first else super().first_process()
 
+    def user_of(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Its supervisor has looked, if the image let it."""
+        return request.get("known_user") or super().user_of(request)
+
     def mount_image(self, image: str, lower: str) -> None:
         if lower not in self.mounted:
             kernel.mount_erofs(image, lower)
@@ -106,6 +117,8 @@ class Guest(Shim):
         self._files: dict[str, int] = {}
         """Those of the sandbox that are kept open."""
         self._held_to_devices = False
+        self._registered: set[int] = set()
+        """Descriptors that the loop already waits for, without anybody to call."""
 
     def new_container(self, name: str) -> GuestContainer:
         container = GuestContainer(self.setup, name)
@@ -120,8 +133,6 @@ class Guest(Shim):
                 if message["op"] == "born":
                     return self._be_born(message)
                 if message["op"] == "release":  # the scratch disk is to be another one
-                    for file in self._files.values():
-                        os.close(file)
                     kernel.umount(DIRECTORY, 0)
                     self._disks.release(SCRATCH)
                 else:
@@ -134,6 +145,7 @@ class Guest(Shim):
         ready, its translation.)"""
         self._take(message)
         self._filter = message["start"]["config"]["annotations"]
+        self._quota_set = True  # a machine begins without
         start = json.dumps(message["start"])
         if not self._first:
             self._run_rehearsal(json.loads(start))
@@ -173,7 +185,27 @@ class Guest(Shim):
         super().begun(container)
 
     def _make_first(self, start: dict[str, Any]) -> None:
-        self._first = First(RUNTIME_STATE, self.group, start["config"], self._status)
+        disk = self._disks.device(FIRST_IMAGE)
+        self._first = first = First(RUNTIME_STATE, self.group, start["config"], self._status, disk)
+        self._register(first.news, _ONCE)
+        for fd in first.streams:
+            self._register(fd)
+
+    def _register(self, fd: int, events: int = select.EPOLLIN) -> None:
+        """Ahead, for a `watch` to come."""
+        self._epoll.register(fd, events)
+        self._registered.add(fd)
+
+    def watch(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
+        if fd not in self._registered:
+            return super().watch(fd, handler, events)
+        self._registered.remove(fd)
+        self._handlers[fd] = handler
+
+    def _discard(self, first: First) -> None:
+        self._first = None
+        self._registered -= {first.news, *first.streams}
+        first.discard()
 
     def _be_born(self, message: dict[str, Any]) -> None:
         try:
@@ -193,22 +225,34 @@ class Guest(Shim):
     def prepare(self) -> None:
         """All that can be made before it is known which sandbox this is."""
         self._signals()
+        if not isinstance(self._port, VsockPort):  # whose connections are made anew
+            self._register(self._port.fd)
         self._identity = Identity()
+        for path, text in _SELDOM:
+            files.write(f"/proc/sys/vm/{path}", text)
         self.group.make()
         os.makedirs(RUNTIME_STATE, 0o700)
         for slot in range(self._disks.count):
             os.makedirs(places.image(slot))
+        self._make_etc()
         self._mount_scratch()
         runtime = [_sealed(RUNTIME), *RUNTIME_OPTIONS]
         self.setup |= {"uid_base": 0, "runtime": runtime, "user_namespace": -1, "stage": ""}
+
+    def _make_etc(self) -> None:
+        """In memory, of which containers can fill little: a first write to a disk costs more than all else
+        that is done with these files."""
+        os.mkdir(places.ETC)
+        kernel.mount("etc", places.ETC, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _ETC_OPTIONS)
+        for name in places.KEPT_OPEN:
+            path = f"{places.ETC}/{name}"
+            self._files[name] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def _mount_scratch(self) -> None:
         flags = kernel.MS_NOSUID | kernel.MS_NODEV
         kernel.mount(self._disks.device(SCRATCH), DIRECTORY, "ext4", flags, _SCRATCH_OPTIONS)
         if not os.path.lexists(f"{DIRECTORY}/rt"):  # the disk may be a copy of a template's
             os.symlink(RUNTIME_STATE, f"{DIRECTORY}/rt")
-        for name in KEPT_OPEN:
-            self._files[name] = os.open(f"{DIRECTORY}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def _make(self, told: dict[str, Any]) -> None:
         setup = self.setup
@@ -258,8 +302,7 @@ class Guest(Shim):
             super()._start(request, done)
         finally:
             if first and container and self._first:  # it did not come to that
-                self._first = None
-                first.discard()
+                self._discard(first)
 
     def _hold_to_devices(self, resources: dict[str, Any]) -> None:
         """Once for all containers, by the rehearsal's; others are left to the runtime. Raise OSError."""
@@ -274,8 +317,7 @@ class Guest(Shim):
         if first is None:
             return None
         if request["plan"] is None:
-            self._first = None
-            first.discard()
+            self._discard(first)
             return None
         first.plan = request["plan"]
         request["runtime_id"] = ID
@@ -296,9 +338,13 @@ class Guest(Shim):
 
     def _settle(self, first: First) -> None:
         """Does it run, or not?"""
-        if -first.pid not in self.waiting or (cause := first.outcome()) is None:
+        if -first.pid not in self.waiting:
             return
-        self.unwatch(first.news)
+        if (cause := first.outcome()) is None:
+            return self._epoll.modify(first.news, _ONCE)
+        self._handlers.pop(first.news)
+        if cause:
+            self._registered.difference_update(first.streams)  # which are closed now
         self.waiting.pop(-first.pid)(1 << 8 if cause else 0)
 
     def _reap(self, fd: int) -> None:

@@ -12,7 +12,8 @@ import resource
 import signal
 import stat
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from neargate.node.guest import plan
 from neargate.node.shim import kernel
@@ -116,12 +117,17 @@ def _make_readonly(path: str) -> None:
 # -- in the clone --------------------------------------------------------------------------------------
 
 
-def become(config: dict[str, Any], planned: dict[str, Any], top: str, allowed: Filter) -> None:
-    """Go on as the container's program; its streams are 0 to 2. planned -- by plan.py. allowed -- what it may
-    call. Raise CannotBecome or OSError."""
-    process = config["process"]
-    _take_root(config, planned, top)
-    kernel.set_host_name(config["hostname"])
+def become(
+    wanted: dict[str, Any], planned: dict[str, Any], top: str, allowed: Filter, ready: Callable[[], None]
+) -> NoReturn:
+    """Go on as the container's program; its streams are 0 to 2. wanted -- of its configuration, with the
+    mounts that are not staged. planned -- by plan.py. allowed -- what it may
+    call. ready -- called when only the program itself is missing: from here on the container runs, as with
+    runc and crun, and a program that is none is the container's own end. Raise CannotBecome or OSError until
+    then."""
+    process = wanted["process"]
+    _take_root(wanted, planned, top)
+    kernel.set_host_name(wanted["hostname"])
     for number, soft, hard in planned["limits"]:
         resource.setrlimit(number, (soft, hard))
     program = _find(process["args"][0], process["env"], process["cwd"])
@@ -131,24 +137,25 @@ def become(config: dict[str, Any], planned: dict[str, Any], top: str, allowed: F
     _take_user(process, planned, allowed)
     _libc.personality(0)  # addresses are random again
     environment = dict(entry.split("=", 1) for entry in process["env"] if "=" in entry)
+    ready()
     try:
         os.execve(program, process["args"], environment)
     except OSError as error:
-        hint = " (missing dynamic library?)" if isinstance(error, FileNotFoundError) else ""
-        raise CannotBecome(f"exec container process{hint} `{program}`: {error.strerror}") from None
+        os.write(2, f"exec {program}: {str(error.strerror).lower()}\n".encode())  # as runc
+    os._exit(1)
 
 
-def _take_root(config: dict[str, Any], planned: dict[str, Any], top: str) -> None:
-    root = config["root"]["path"]
+def _take_root(wanted: dict[str, Any], planned: dict[str, Any], top: str) -> None:
+    root = wanted["root"]["path"]
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in plan.TOPS:
         kernel.mount(f"{top}{name}", _place(root, root_fd, name, directory=True), None, _MS_MOVE)
-    for mount in config["mounts"][planned["staged"] :]:
+    for mount in wanted["mounts"]:
         _mount(root, root_fd, mount, *planned["mounts"][mount["destination"]])
     # What devices it may have is the affair of its group (devices.py).
-    readonly = kernel.MS_RDONLY if config["root"]["readonly"] else 0
+    readonly = kernel.MS_RDONLY if wanted["root"]["readonly"] else 0
     kernel.mount("none", root, None, _MS_REMOUNT | kernel.MS_BIND | readonly)
     os.fchdir(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     kernel.pivot_root(".")

@@ -15,20 +15,21 @@ import signal
 from typing import Any, NoReturn
 
 from neargate.node.cgroup import Group
-from neargate.node.guest import become, frames, places, plan
+from neargate.node.guest import become, disks, frames, places, plan
 from neargate.node.shim import files, kernel
 from neargate.node.shim.container import output_pipes
 
 ID = "first"
 """By which the runtime knows the container."""
-_READ, _LIMIT = 1 << 15, 16 << 20
+_READ = 1 << 15
 _MOST_FILES = 1 << 20
 
 
 class First:
-    def __init__(self, state: str, group: Group, config: dict[str, Any], status: str) -> None:
+    def __init__(self, state: str, group: Group, config: dict[str, Any], status: str, disk: str) -> None:
         """state -- the runtime's directory. group -- the sandbox's. config -- of a container that it may be
-        like. status -- what the runtime writes of a container that it has made. Raise OSError."""
+        like. status -- what the runtime writes of a container that it has made. disk -- where its image will
+        be. Raise OSError."""
         self.bundle = f"{state}/{ID}.bundle"
         self._state, self._like, self._status = f"{state}/{ID}", config, status
         self.config: dict[str, Any] = {}
@@ -41,11 +42,11 @@ class First:
         self.streams, writes = output_pipes()
         told, self._tell = os.pipe2(os.O_CLOEXEC)
         self.news, say = os.pipe2(os.O_CLOEXEC)
-        """Says that its memory is its own, then that it has been staged; then its end says that the program
-        runs, or why it does not."""
+        """Says that its memory is its own, then that it has been staged; then its end says that all is made
+        and the program begins, or why it cannot."""
         self.pid = kernel.fork_first()
         if not self.pid:
-            _live(told, say, writes, config, f"{self.bundle}/root")
+            _live(told, say, writes, config, f"{self.bundle}/root", disk)
         for fd in (told, say, *writes):
             os.close(fd)
         if os.read(self.news, 1) != b".":
@@ -62,15 +63,22 @@ class First:
 
     def go(self) -> None:
         try:
-            self._send({"config": self._said_of(self.config), "plan": self.plan})
+            self._send({"wanted": self._wanted(), "plan": self.plan})
         except BrokenPipeError:
             pass  # it has ended, and its status says so
         os.set_blocking(self.news, False)
 
-    def _said_of(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Without the filter if that is the one it knows: the longest part by far."""
-        filters = [one["annotations"][plan.FILTER] for one in (config, self._like)]
-        return config | {"annotations": {plan.FILTER: ""}} if filters[0] == filters[1] else config
+    def _wanted(self) -> dict[str, Any]:
+        """What it needs of its configuration. No filter if that is the one it knows."""
+        config = self.config
+        filter_ = config["annotations"][plan.FILTER]
+        return {
+            "process": {name: config["process"][name] for name in ("args", "env", "cwd", "user")},
+            "root": config["root"],
+            "hostname": config["hostname"],
+            "mounts": config["mounts"][self.plan["staged"] :],
+            "filter": "" if filter_ == self._like["annotations"][plan.FILTER] else filter_,
+        }
 
     def _send(self, message: dict[str, Any]) -> None:
         data = frames.json_frame(message)
@@ -78,7 +86,7 @@ class First:
             data = data[os.write(self._tell, data) :]
 
     def outcome(self) -> str | None:
-        """Empty: the program runs. Else why it does not; None: that is not known yet."""
+        """Empty: the container runs. Else why it does not; None: that is not known yet."""
         try:
             cause = os.read(self.news, _READ).decode(errors="replace")
         except BlockingIOError:
@@ -125,7 +133,7 @@ class First:
         self.let_go()
 
 
-def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: str) -> NoReturn:
+def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: str, disk: str) -> NoReturn:
     """The waiting process's life, from the fork on."""
     try:
         stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -135,16 +143,20 @@ def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: s
         for gap in ((3, low), (low + 1, high), (high + 1, _MOST_FILES)):
             os.closerange(*gap)  # ends of what it reads must go with the agent's, and so must the files
         kernel.own_pages()  # before it is in its group: they are not the container's
+        image = os.open(disk, os.O_RDONLY | os.O_CLOEXEC)  # which its group may not
         os.write(say, b".")
         _hear(told)  # it is
+        disks.touch(image)
+        os.close(image)
         kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP)
         become.stage(config, top)
         allowed = become.Filter(config["annotations"][plan.FILTER])
         os.write(say, b"+")
-        wanted = _hear(told)
-        if own := wanted["config"]["annotations"][plan.FILTER]:
-            allowed = become.Filter(own)
-        become.become(wanted["config"], wanted["plan"], top, allowed)
+        message = _hear(told)
+        wanted = message["wanted"]
+        if wanted["filter"]:
+            allowed = become.Filter(wanted["filter"])
+        become.become(wanted, message["plan"], top, allowed, lambda: os.close(say))
     except become.CannotBecome as error:
         os.write(say, str(error).encode(errors="replace"))
     except OSError as error:
@@ -155,8 +167,6 @@ def _live(told: int, say: int, writes: list[int], config: dict[str, Any], top: s
 
 
 def _hear(told: int) -> dict[str, Any]:
-    reader = frames.Reader(_LIMIT)
-    while data := os.read(told, _READ):
-        for _kind, payload in reader.feed(data):
-            return frames.message(payload)
-    os._exit(1)  # nobody wants it
+    if not (payload := frames.read(told)):
+        os._exit(1)  # nobody wants it
+    return frames.message(payload)

@@ -15,6 +15,7 @@ bytes. A guest is hostile: the supervisor bounds what it takes (`Reader.limit`) 
 """
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from json.encoder import encode_basestring_ascii
@@ -52,6 +53,24 @@ def _json(value: Any) -> str:
     if isinstance(value, bool):
         return _WORDS[value]
     return repr(value) if type(value) is int else json.dumps(value)
+
+
+def read(fd: int) -> bytes:
+    """The payload of the next frame, from a descriptor whose reads wait; empty at the stream's end. For a
+    guest, which believes its supervisor: who does not, reads with `Reader`. Raise OSError."""
+    head = _exactly(fd, FRAME.size)
+    if not head:
+        return head
+    _kind, length = FRAME.unpack(head)
+    return _exactly(fd, length)
+
+
+def _exactly(fd: int, count: int) -> bytes:
+    data = os.read(fd, count)
+    while 0 < len(data) < count:
+        more = os.read(fd, count - len(data))
+        data = data + more if more else more
+    return data
 
 
 def log_frame(kind: int, container: str, stream: int, data: bytes = b"") -> bytes:

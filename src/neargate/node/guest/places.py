@@ -5,8 +5,8 @@ Used by agent.py, plan.py and drivers/microvm. Constants only.
 
 from neargate.node import cgroup
 
-DIRECTORY, IMAGES = "/task", "/images"
-"""The sandbox's directory, on the scratch disk; images by slot."""
+DIRECTORY, IMAGES, ETC = "/task", "/images", "/etc-files"
+"""The sandbox's directory, on the scratch disk; images by slot; its KEPT_OPEN, in memory."""
 CGROUP = "neargate/task"
 FIRST = ".first"
 """Group of the container that was made ahead: no container of ECS's has a dot."""

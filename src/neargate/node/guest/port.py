@@ -15,8 +15,6 @@ from neargate.node import spool
 from neargate.node.guest import frames
 from neargate.node.shim.peers import Peer
 
-_READ = 1 << 15
-_LIMIT = 16 << 20
 _AGENT_PORT, _FILES_PORT = 1, 2
 _BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 _VSOCK = "/sys/module/vmw_vsock_virtio_transport"
@@ -59,15 +57,15 @@ def _listen(number: int) -> socket.socket:
 class Port(Peer):
     def __init__(self) -> None:
         self.fd = open_port(_AGENT_PORT)
-        self._reader = frames.Reader(_LIMIT)
         self.closed = False
 
     def receive(self) -> list[dict[str, Any]]:
-        """Messages that have come; waits for the first bytes."""
-        data = os.read(self.fd, _READ)
-        if not data:  # nobody has the other end open yet, as in the moment in which a clone is born
+        """The next message; waits for it."""
+        payload = frames.read(self.fd)
+        if not payload:  # nobody has the other end open yet, as in the moment in which a clone is born
             time.sleep(0.001)
-        return [frames.message(payload) for _kind, payload in self._reader.feed(data)]
+            return []
+        return [frames.message(payload)]
 
     def send(self, message: dict[str, Any]) -> None:
         self.write(frames.json_frame(message))
@@ -96,12 +94,10 @@ class VsockPort(Port):
 
     def receive(self) -> list[dict[str, Any]]:
         try:
-            data = os.read(self.fd, _READ)
+            payload = frames.read(self.fd)
         except OSError:
-            data = b""
-        if not data:
-            return self._meet_again()
-        return [frames.message(payload) for _kind, payload in self._reader.feed(data)]
+            payload = b""
+        return [frames.message(payload)] if payload else self._meet_again()
 
     def _meet_again(self) -> list[dict[str, Any]]:
         os.close(self.fd)

@@ -153,7 +153,7 @@ class Container:
     ) -> None:
         """What only the owner of the mounts and namespaces knows."""
         process = config["process"]
-        user = users.resolve(self.root, request["user"])
+        user = self.user_of(request)
         home = user.pop("home")
         process["user"] = user
         if not any(entry.startswith("HOME=") for entry in process["env"]):
@@ -191,6 +191,10 @@ class Container:
                 if mount["destination"] in request["image_volumes"]:
                     self._fill(mount["source"], mount["destination"])
         self._make_cwd(process["cwd"])
+
+    def user_of(self, request: dict[str, Any]) -> dict[str, Any]:
+        """As users.resolve."""
+        return users.resolve(self.root, request["user"])
 
     def _mount_shared(self, name: str, user: dict[str, Any]) -> str:
         """Mount a volume that outlives the sandbox, for this container; where it is."""

@@ -213,12 +213,10 @@ class Shim:
 
     def _answer(self, peer: Peer, request: dict[str, Any]) -> None:
         number = request["id"]
+        self._do(peer, request, lambda error, answer=None: peer.answer(number, error, answer))
 
-        def done(error: str | None, answer: dict[str, Any] | None = None) -> None:
-            peer.send(
-                {"id": number, "error": error} if error is not None else {"id": number, "ok": answer or {}}
-            )
-
+    def _do(self, peer: Peer, request: dict[str, Any], done: Callable[..., None]) -> None:
+        """done -- called with why it is not done, or None; and with the answer."""
         match request["op"]:
             case "start":
                 self._start(request, done)

@@ -50,5 +50,9 @@ class Peer:
             except OSError:
                 return
 
+    def answer(self, number: int, error: str | None, answer: dict[str, Any] | None) -> None:
+        """To a request of its."""
+        self.send({"id": number, "error": error} if error is not None else {"id": number, "ok": answer or {}})
+
     def close(self) -> None:
         self._socket.close()

@@ -10,11 +10,16 @@ from typing import Any
 
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
 from neargate.node import ocispec
+from neargate.node.guest import places
 from neargate.node.linked import LinkedSandbox
 from neargate.oci.images import Image
 
 PLACE = ocispec.Place(
-    directory="/task", cgroup="neargate/task", limits={"RLIMIT_NOFILE": 1 << 20}, init="/usr/bin/tini-static"
+    directory=places.DIRECTORY,
+    cgroup=places.CGROUP,
+    limits={"RLIMIT_NOFILE": 1 << 20},
+    init="/usr/bin/tini-static",
+    etc=places.ETC,
 )
 """In every guest alike (node/guest/agent.py)."""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from neargate.node.drivers.microvm.vmm import birth, launch, scratch, told
+from neargate.node.drivers.microvm.vmm import birth, image_users, launch, scratch, told
 from neargate.node.drivers.microvm.vmm import template as templates
 from neargate.node.drivers.microvm.vmm.logs import Log
 from neargate.node.drivers.microvm.vmm.terminals import Terminals
@@ -326,7 +326,8 @@ class Supervisor(Shim):
         self._runtime_ids[request["name"]] = request["runtime_id"]
         rehearsed = self.setup["template"]["rehearsal"]["start"]["config"]
         start = plan.start(request, rehearsed, possible=first)
-        self._ask(peer, {**start, "image": "", "slot": slot})
+        known = image_users.known(image, request["user"])
+        self._ask(peer, {**start, "image": "", "slot": slot, "known_user": known})
 
     # -- the end ---------------------------------------------------------------------------------------
 
