@@ -302,6 +302,15 @@ def test_limits_are_what_setrlimit_takes(soft: int, hard: int, expected: tuple[i
     assert limits == [(resource.RLIMIT_NOFILE, *expected), (resource.RLIMIT_CORE, 0, resource.RLIM_INFINITY)]
 
 
+def test_a_limit_that_is_staged_is_left_out() -> None:
+    assert _plan(_config())["limits"] == []
+    assert [limit[0] for limit in plan.rlimits_of(_REHEARSED)] == [resource.RLIMIT_NOFILE]
+
+
+def test_a_container_without_a_limit_that_is_staged_is_the_runtimes() -> None:
+    assert _start(_changed("process", "rlimits", value=[]))["plan"] is None
+
+
 @given(
     st.none() | st.integers(4096, 1 << 40),
     st.none() | st.integers(4096, 1 << 40),

@@ -73,6 +73,8 @@ def stage(config: dict[str, Any], top: str) -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     _call(_KEYCTL, "keyctl", _KEYCTL_JOIN_SESSION, b"container")
+    for limited, soft, hard in plan.rlimits_of(config):
+        resource.setrlimit(limited, (soft, hard))
     kernel.drop_bounds(plan.dropped(config))
 
 
@@ -131,13 +133,12 @@ def become(
     for number, soft, hard in planned["limits"]:
         resource.setrlimit(number, (soft, hard))
     program = _find(process["args"][0], process["env"], process["cwd"])
-    os.umask(0o022)
     _call(_CLOSE_RANGE, "close_range", 3, -1, _CLOSE_RANGE_CLOEXEC)
     kernel.drop_bounds(planned["drops"])
     _take_user(process, planned, allowed)
     _libc.personality(0)  # addresses are random again
-    environment = dict(entry.split("=", 1) for entry in process["env"] if "=" in entry)
     ready()
+    environment = dict(entry.split("=", 1) for entry in process["env"] if "=" in entry)
     try:
         os.execve(program, process["args"], environment)
     except OSError as error:
@@ -244,16 +245,18 @@ def _not_opened(path: str) -> str:
 def _take_user(process: dict[str, Any], planned: dict[str, Any], allowed: Filter) -> None:
     """Filter, user, capabilities. (The filter first: without no-new-privileges it takes a capability.)"""
     user = process["user"]
-    for fd in (1, 2):
+    root = not user["uid"] and not user["gid"]  # as this is: nothing to change
+    for fd in () if root else (1, 2):
         os.fchown(fd, user["uid"], -1)  # else nobody but root could open /dev/stdout
     try:
         os.chdir(process["cwd"])
     except OSError:
         pass  # perhaps the user may
     _call(_SECCOMP, "seccomp", _SECCOMP_FILTER, 0, allowed.program)
-    _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups(user["additionalGids"])
-    os.setresgid(user["gid"], user["gid"], user["gid"])
-    os.setresuid(user["uid"], user["uid"], user["uid"])
+    if not root:
+        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        os.setresgid(user["gid"], user["gid"], user["gid"])
+        os.setresuid(user["uid"], user["uid"], user["uid"])
     kernel.keep_capabilities(*map(bytes.fromhex, planned["capabilities"]))
     os.chdir(process["cwd"])

@@ -88,7 +88,7 @@ def _plan(config: dict[str, Any], volumes: list[dict[str, Any]], rehearsed: dict
     """Raise Unplannable.
 
     mounts -- those that are not staged, volumes too: destination -> flags and data of mount(2), and whether
-    it is a directory. limits -- (resource, soft, hard) of setrlimit. drops -- capabilities that go from the
+    it is a directory. limits -- those that are not staged. drops -- capabilities that go from the
     bounding set. capabilities -- arguments of capset(2), in hex. writes -- (path, text) that hold its group
     to its limits, but for those that the rehearsal's has.
     """
@@ -101,11 +101,13 @@ def _plan(config: dict[str, Any], volumes: list[dict[str, Any]], rehearsed: dict
     if len(mounts) < len(own):
         raise Unplannable("one mount upon another")
     masks = [_mask(process["capabilities"][name]) for name in ("effective", "permitted")]
-    known = limits_of(rehearsed)
+    known, staged_limits = limits_of(rehearsed), rlimits_of(rehearsed)
+    if {limit[0] for limit in staged_limits} - {limit[0] for limit in rlimits_of(config)}:
+        raise Unplannable("a limit less than the rehearsal's")
     return {
         "staged": ready,
         "mounts": mounts,
-        "limits": [_limit(limit) for limit in process["rlimits"]],
+        "limits": [limit for limit in rlimits_of(config) if limit not in staged_limits],
         "drops": [CAPABILITIES[name] for name in sorted(_bounding(rehearsed) - _bounding(config))],
         "capabilities": [part.hex() for part in kernel.capabilities(*masks)],
         "writes": [write for write in limits_of(config) if write not in known],
@@ -143,6 +145,11 @@ def _bounding(config: dict[str, Any]) -> set[str]:
 
 def _mask(names: list[str]) -> int:
     return sum(1 << CAPABILITIES[name] for name in names)
+
+
+def rlimits_of(config: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """(resource, soft, hard) of setrlimit. Raise Unplannable."""
+    return [_limit(limit) for limit in config["process"]["rlimits"]]
 
 
 def _limit(limit: dict[str, Any]) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ that goes in.
 
 Called by driver.py at its start; templates.py boots it. The agent is Python, and the interpreter is this
 machine's own. Measured under software emulation: what a start costs there is the translation of code that
-runs for the first time, 34,000 blocks of it. A quarter is Python's, the rest the kernel's (mounts, ext4 and
+runs for the first time, 26,500 blocks of it. A quarter is Python's, the rest the kernel's (mounts, ext4 and
 the block layer, memory, processes, the network). So the host works out what it can (vmm/birth.py,
 guest/plan.py), and what a start runs in the guest raises nothing, stats nothing and has few ways of doing a
 thing. A small C program would save perhaps a fifth of that; it would need a compiler where neargate is

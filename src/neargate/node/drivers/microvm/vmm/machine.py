@@ -13,7 +13,7 @@ _SLOT_BYTES = 1 << 40
 """What an image's slot looks like while nothing is in it."""
 _LEFT_OUT = (
     "mitigations=off lsm= psi=0 init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off numa=off "
-    "noautogroup preempt=none cgroup.memory=nokmem,nosocket sysctl.net.core.bpf_jit_enable=0 "
+    "noautogroup nowatchdog preempt=none cgroup.memory=nokmem,nosocket sysctl.net.core.bpf_jit_enable=0 "
     "cgroup_disable=cpuset,hugetlb,rdma,misc "
 )
 _FIRST_BUS = 1  # interrupts of the first transport do not arrive with Debian 12's QEMU
