@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.images import busybox_image
-from tests.support.real import RealDaemon, eventually, leftovers
+from tests.support.real import RealDaemon, assert_nothing_left, eventually
 
 
 class Stack:
@@ -65,7 +65,7 @@ class Stack:
         task: dict[str, Any] = self.ecs.describe_tasks(cluster="e2e", tasks=[arn])["tasks"][0]
         return task
 
-    def wait(self, arn: str, status: str, seconds: float = 40) -> dict[str, Any]:
+    def wait(self, arn: str, status: str, seconds: float = 90) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
             task = self.describe(arn)
             if task["lastStatus"] == "STOPPED" and status != "STOPPED":
@@ -84,13 +84,17 @@ class Stack:
         return address
 
     def lines(self, arn: str, container: str = "main") -> list[str]:
+        """What a container has said; nothing of one that has no stream yet."""
         stream = f"t/{container}/{arn.rsplit('/', 1)[1]}"
         found: list[str] = []
         token: dict[str, str] = {}
         while True:
-            page = self.logs.get_log_events(
-                logGroupName="/e2e", logStreamName=stream, startFromHead=True, **token
-            )
+            try:
+                page = self.logs.get_log_events(
+                    logGroupName="/e2e", logStreamName=stream, startFromHead=True, **token
+                )
+            except self.logs.exceptions.ResourceNotFoundException:
+                return []
             if not page["events"]:
                 return found
             found += [event["message"] for event in page["events"]]
@@ -110,4 +114,4 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         daemon.client("logs").create_log_group(logGroupName="/e2e")
         daemon.client("ecs").create_cluster(clusterName="e2e")
         yield Stack(daemon, image)
-    assert leftovers(work / "data") == []
+    assert_nothing_left(work / "data")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.images import busybox_image
-from tests.support.real import RealDaemon, leftovers, nothing_left
+from tests.support.real import RealDaemon, assert_nothing_left, leftovers, nothing_left
 
 
 def test_the_life_of_a_daemon(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_two_daemons_side_by_side_and_a_clash(tmp_path: Path) -> None:
         assert refused.returncode == 1 and taken in refused.stderr, refused.stderr
         assert one.cli("status").returncode == two.cli("status").returncode == 0
     for name in ("one", "two", "three"):
-        assert leftovers(tmp_path / name) == []
+        assert_nothing_left(tmp_path / name)
 
 
 @pytest.mark.parametrize(

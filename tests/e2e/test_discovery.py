@@ -66,14 +66,6 @@ def lines(stack: Stack, script: str) -> str:
     return "\n".join(stack.lines(task["taskArn"]))
 
 
-def so_far(stack: Stack, arn: str) -> list[str]:
-    """Of a task that may have said nothing yet."""
-    try:
-        return stack.lines(arn)
-    except stack.logs.exceptions.ResourceNotFoundException:
-        return []
-
-
 def test_a_task_looks_up_what_is_registered(stack: Stack, space: Space) -> None:
     web = space.service("web", "A")
     space.register(web, "one", AWS_INSTANCE_IPV4="10.9.8.7")
@@ -97,7 +89,7 @@ def test_a_change_counts_for_a_task_that_runs(stack: Stack, space: Space) -> Non
     web = space.service("web", "A")
     script = f"while ! nslookup -type=a web.{space.name} | grep 10.9.8.7; do sleep 0.1; done; echo found"
     arn = stack.run(stack.container(f"echo asking; {script}"))
-    eventually(lambda: "asking" in so_far(stack, arn), "the task asks")
+    eventually(lambda: "asking" in stack.lines(arn), "the task asks")
     space.register(web, "one", AWS_INSTANCE_IPV4="10.9.8.7")
     stack.wait(arn, "STOPPED")
     assert stack.lines(arn)[-1] == "found"
@@ -169,7 +161,7 @@ def test_names_are_answered_while_no_daemon_runs(tmp_path: Path) -> None:
         web = space.service("web", "A")
         space.register(web, "one", AWS_INSTANCE_IPV4="10.9.8.7")
         arn = stack.run(stack.container(f"while true; do nslookup -type=a web.{space.name}; sleep 0.2; done"))
-        eventually(lambda: any("10.9.8.7" in line for line in so_far(stack, arn)), "the task finds it")
+        eventually(lambda: any("10.9.8.7" in line for line in stack.lines(arn)), "the task finds it")
         pid = (daemon.data_dir / "resolver" / "port").read_text()
         daemon.kill()
         asked = subprocess.run(

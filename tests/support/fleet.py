@@ -15,7 +15,7 @@ from typing import Any
 from neargate.main import instance_of
 from tests.support.images import busybox_image
 from tests.support.python_image import python_image
-from tests.support.real import RealDaemon, eventually, leftovers
+from tests.support.real import RealDaemon, assert_nothing_left, eventually
 from tests.support.traffic import Traffic
 
 PROGRAM = Path(__file__).with_name("web_program.py")
@@ -28,7 +28,7 @@ def fleet_of(work: Path, **environment: str) -> Iterator["Fleet"]:
     """On a daemon of its own, of which nothing is left afterwards."""
     with RealDaemon(work / "data", **environment) as daemon:
         yield Fleet(daemon, work)
-    assert leftovers(work / "data") == []
+    assert_nothing_left(work / "data")
 
 
 class Fleet:
@@ -142,7 +142,7 @@ class Fleet:
         found: dict[str, Any] = self.ecs.describe_services(cluster="fleet", services=[name])["services"][0]
         return found
 
-    def stable(self, name: str, seconds: float = 90, definition: str = "") -> dict[str, Any]:
+    def stable(self, name: str, seconds: float = 150, definition: str = "") -> dict[str, Any]:
         """Wait until one deployment is left, complete, with as many tasks as wanted."""
 
         def settled() -> dict[str, Any] | None:
@@ -168,7 +168,7 @@ class Fleet:
         targets = self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         return sum(1 for target in targets if target["TargetHealth"]["State"] == "healthy")
 
-    def serving(self, group: str, count: int, seconds: float = 60) -> None:
+    def serving(self, group: str, count: int, seconds: float = 90) -> None:
         eventually(lambda: self.healthy(group) >= count, f"{count} healthy targets", seconds)
 
     def kill_task(self, arn: str) -> bool:

@@ -97,11 +97,11 @@ def registry(directory: Path, storage: Path, pki: Pki, auth: dict[str, Any] | No
             ["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log
         )
         try:
-            eventually(lambda: _listens(port), f"docker-registry listens: {directory}/log", 20)
+            eventually(lambda: _listens(port), f"docker-registry listens: {directory}/log")
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def _listens(port: int) -> bool:
