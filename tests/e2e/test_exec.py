@@ -43,7 +43,7 @@ class Screen:
     def type(self, text: bytes) -> None:
         os.write(self._fd, text)
 
-    def until(self, what: bytes, seconds: float = 30) -> bytes:
+    def until(self, what: bytes, seconds: float = 60) -> bytes:
         """Wait until the screen shows it, beyond what was waited for before."""
         deadline = time.monotonic() + seconds
         while what not in self.seen:
@@ -63,7 +63,7 @@ class Screen:
             return bool(data)
         return True
 
-    def end(self, seconds: float = 30) -> int:
+    def end(self, seconds: float = 60) -> int:
         """Its exit status, once it has ended."""
         deadline = time.monotonic() + seconds
         while self._read():
@@ -112,6 +112,15 @@ def at_screen(screens: list[Screen], daemon: RealDaemon, *arguments: str) -> Scr
     return screen
 
 
+def interrupted(screen: Screen) -> None:
+    """A command at the shell on the screen, once it has the terminal, by a Control-C."""
+    command = f"sleep {100_000 + os.getpid()}"
+    screen.type(command.encode() + b"\r")
+    eventually(lambda: processes_with(command.replace(" ", "\0").encode()), "it sleeps")
+    screen.until(command.encode())
+    screen.type(b"\x03")
+
+
 def short(task: str) -> str:
     return task.rsplit("/", 1)[1][:12]
 
@@ -123,13 +132,9 @@ def test_our_cli_at_a_terminal(stack: Stack, task: str, screens: list[Screen]) -
     screen.until(b"30 100\r\n0\r\n")
     screen.resize(133, 44)
     screen.until(b"# ")
-    time.sleep(0.3)
-    screen.type(b"stty size\r")
-    screen.until(b"44 133")
-    screen.type(b"echo begin; sleep 300\r")
-    screen.until(b"begin\r\n")
-    time.sleep(0.3)
-    screen.type(b"\x03")
+    screen.type(b"until stty size | grep '44 13[3]'; do sleep 0.1; done\r")
+    screen.until(b"44 133\r\n")
+    interrupted(screen)
     screen.until(b"# ")
     screen.type(b"echo after $?\r")
     screen.until(b"after 130")
@@ -189,9 +194,8 @@ def test_the_stock_aws_cli_with_a_foreign_plugin(
     screen.type(b"expr 20 + 22; stty size\r")
     screen.until(b"42\r")
     screen.until(b"30 100")
-    screen.type(b"sleep 300\r")
-    time.sleep(0.5)
-    screen.type(b"\x03")
+    interrupted(screen)
+    screen.until(b"# ")
     screen.type(b"echo still $?\r")
     screen.until(b"still 130")
     screen.type(b"exit\r")
@@ -204,7 +208,7 @@ def test_a_foreign_client_runs_a_command(stack: Stack, task: str) -> None:
     target = f"ecs:e2e_{task.rsplit('/', 1)[1]}_{runtime}"
     environment = stack.daemon.aws_environment()
     command = [str(BIN / "pyssm"), "exec", "--target", target, "--command", "echo one two; exit 5"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert "one two" in done.stdout, done
     assert done.returncode == 5, done
 
@@ -235,7 +239,7 @@ def test_a_killed_daemon_leaves_no_command_behind(tmp_path: Path, screens: list[
         eventually(lambda: processes_with(word.encode()), "the command runs")
         daemon.kill()
         assert screen.end() == 1
-        eventually(lambda: not processes_with(word.encode()), "the command has ended", 10)
+        eventually(lambda: not processes_with(word.encode()), "the command has ended")
         daemon.up()
         assert stack.describe(arn)["lastStatus"] == "RUNNING"
         kept = daemon.client("ssm").describe_sessions(State="History")["Sessions"]

@@ -17,10 +17,10 @@ from botocore.exceptions import ClientError
 from neargate.node.network.endpoint import own_address
 from tests.e2e.conftest import Stack
 from tests.support.images import busybox_image
-from tests.support.real import RealDaemon, eventually, leftovers
+from tests.support.real import RealDaemon, assert_nothing_left, eventually
 
 ROLE = "arn:aws:iam::000000000000:role/web"
-CREDENTIALS = "wget -qO- http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI; echo"
+CREDENTIALS = "wget -qO- http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 API = "http://169.254.170.2:4566"
 
 
@@ -38,13 +38,16 @@ def sts(daemon: RealDaemon, held: dict[str, str]) -> Any:
 
 def documents(stack: Stack, arn: str, count: int) -> list[Any]:
     """What a running task has logged, once it is as many lines."""
-    lines = eventually(lambda: (found := stack.lines(arn))[count - 1 :] and found, f"{count} lines", 15)
+    lines = eventually(lambda: (found := stack.lines(arn))[count - 1 :] and found, f"{count} lines")
     return [json.loads(line) for line in lines]
 
 
 def test_every_path_of_the_metadata(stack: Stack) -> None:
     paths = ("", "/task", "/taskWithTags", "/stats", "/task/stats")
-    script = "dd if=/dev/zero of=/dev/null bs=1M count=2000 2>/dev/null; sleep 0.3\n"
+    starts = """wget -qO- $ECS_CONTAINER_METADATA_URI_V4/task | grep -qE '"KnownStatus": ?"([^R]|RE)'"""
+    script = (
+        f"dd if=/dev/zero of=/dev/null bs=1M count=2000 2>/dev/null; while {starts}; do sleep 0.1; done\n"
+    )
     script += "".join(f"wget -qO- $ECS_CONTAINER_METADATA_URI_V4{path}; echo\n" for path in paths)
     definition = stack.ecs.register_task_definition(
         family="metadata",
@@ -91,7 +94,7 @@ def test_every_path_of_the_metadata(stack: Stack) -> None:
 
 
 def test_credentials_of_the_role_are_the_tasks_alone_and_end_with_it(stack: Stack) -> None:
-    first = stack.run(stack.container(f"{CREDENTIALS}; sleep 600"), taskRoleArn=ROLE)
+    first = stack.run(stack.container(f"{CREDENTIALS}; echo; sleep 600"), taskRoleArn=ROLE)
     stack.wait(first, "RUNNING")
     (held,) = documents(stack, first, 1)
     assert held["RoleArn"] == ROLE and held["AccessKeyId"].startswith("ASIA")
@@ -119,7 +122,7 @@ def test_credentials_of_the_role_are_the_tasks_alone_and_end_with_it(stack: Stac
     ]
     signed = AWSRequest("GET", f"{API}/?Action=GetCallerIdentity&Version=2011-06-15")
     keys = Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["Token"])
-    SigV4QueryAuth(keys, "sts", "us-east-1", expires=60).add_auth(signed)
+    SigV4QueryAuth(keys, "sts", "us-east-1", expires=600).add_auth(signed)
     lines = [ask.format(f"'{url}'", f"'{url}'") for url in forbidden]
     lines.append(f"wget -qO- '{signed.prepare().url}' | grep -o assumed-role/web/{id}")
     task, _ = stack.finished(stack.container("\n".join(lines)), taskRoleArn=ROLE)
@@ -136,21 +139,31 @@ def test_an_sdk_in_a_task_needs_no_configuration(stack: Stack) -> None:
     arn = stack.run(stack.container("sleep 600"), taskRoleArn=ROLE)
     stack.wait(arn, "RUNNING")
     id = arn.rsplit("/", 1)[1]
-    pid, environment = next(
-        (found.name, pairs)
-        for found in Path("/proc").glob("[0-9]*")
-        if f"/v4/{id}" in (pairs := environment_of(found)).get("ECS_CONTAINER_METADATA_URI_V4", "")
-    )
+    pid, environment = process_of(id)
     script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
     done = subprocess.run(
         ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", script],
         env={k: v for k, v in environment.items() if k.startswith(("AWS_", "ECS_"))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.stdout.strip() == f"arn:aws:sts::000000000000:assumed-role/web/{id}", done.stderr
     stack.ecs.stop_task(cluster="e2e", task=arn)
+
+
+def process_of(task: str) -> tuple[str, dict[str, str]]:
+    """The id of a process of a running task's container, and its environment: soon it has one."""
+
+    def look() -> tuple[str, dict[str, str]] | None:
+        for found in Path("/proc").glob("[0-9]*"):
+            pairs = environment_of(found)
+            if f"/v4/{task}" in pairs.get("ECS_CONTAINER_METADATA_URI_V4", ""):
+                return found.name, pairs
+        return None
+
+    process: tuple[str, dict[str, str]] = eventually(look, f"a process of {task}")
+    return process
 
 
 def environment_of(process: Path) -> dict[str, str]:
@@ -179,9 +192,10 @@ def test_daemons_side_by_side_and_one_that_is_killed(stack: Stack, tmp_path: Pat
         other = Stack(daemon, daemon.push(image, "busybox"))
         daemon.client("logs").create_log_group(logGroupName="/e2e")
         other.ecs.create_cluster(clusterName="e2e")
-        script = f'echo \\"$AWS_ENDPOINT_URL\\"; while sleep 0.2; do {CREDENTIALS}; done'
+        ask = f'held=$({CREDENTIALS}) && echo "$held"'  # nobody answers while there is no daemon
+        script = f'echo \\"$AWS_ENDPOINT_URL\\"; while sleep 0.2; do {ask}; done'
         theirs = other.run(other.container(script), taskRoleArn=ROLE)
-        ours = stack.run(stack.container(f"{CREDENTIALS}; sleep 600"), taskRoleArn=ROLE)
+        ours = stack.run(stack.container(f"{CREDENTIALS}; echo; sleep 600"), taskRoleArn=ROLE)
         other.wait(theirs, "RUNNING")
         assert documents(stack, ours, 1)[0]["RoleArn"] == ROLE
         url, first, *_ = documents(other, theirs, 3)
@@ -195,14 +209,13 @@ def test_daemons_side_by_side_and_one_that_is_killed(stack: Stack, tmp_path: Pat
         later = eventually(
             lambda: [d for d in documents(other, theirs, 3)[1:] if d["AccessKeyId"] != key],
             "credentials of the next daemon",
-            20,
         )
         assert sts(daemon, later[0]).get_caller_identity()["Account"] == "000000000000"
         stack.ecs.stop_task(cluster="e2e", task=ours)
         own = own_address(daemon.info["settings"]["vpc_cidr"])
         assert own in local_routes()
     assert own not in local_routes()
-    assert leftovers(tmp_path / "data") == []
+    assert_nothing_left(tmp_path / "data")
 
 
 def local_routes() -> list[str]:

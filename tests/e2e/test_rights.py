@@ -4,13 +4,12 @@ credentials open, for stock clients inside them.
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.test_metadata import environment_of
+from tests.e2e.test_metadata import process_of
 from tests.support import roles
 from tests.support.real import BIN, eventually
 from tests.support.roles import allow, deny
@@ -49,18 +48,13 @@ def run(stack: Stack, container: dict[str, Any], **members: Any) -> str:
 
 def aws(arn: str, *arguments: str) -> tuple[int, str]:
     """The stock aws CLI in a running task's network, with its container's environment and nothing else."""
-    id = arn.rsplit("/", 1)[1]
-    pid, environment = next(
-        (found.name, pairs)
-        for found in Path("/proc").glob("[0-9]*")
-        if f"/v4/{id}" in (pairs := environment_of(found)).get("ECS_CONTAINER_METADATA_URI_V4", "")
-    )
+    pid, environment = process_of(arn.rsplit("/", 1)[1])
     done = subprocess.run(
         ["nsenter", f"--net=/proc/{pid}/ns/net", str(BIN / "aws"), *arguments],
         env={"PATH": "/usr/bin:/bin"} | {k: v for k, v in environment.items() if k.startswith("AWS_")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -115,7 +109,7 @@ def test_lines_wait_for_the_right_to_be_written(stack: Stack, iam: Any) -> None:
     stack.wait(arn, "RUNNING")
     assert stack.lines(arn) == []
     roles.put(iam, "rights-execution", PULL, LOGS)
-    eventually(lambda: stack.lines(arn) == ["one"], "the line came", 20)
+    eventually(lambda: stack.lines(arn) == ["one"], "the line came")
     stack.stop(arn)
 
 

@@ -57,7 +57,7 @@ def media(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Media]:
 
 def test_data_outlive_tasks_and_are_shared_between_running_ones(stack: Stack, media: Media) -> None:
     first = stack.run(media.container("echo one > /media/one; exec sleep 600"), volumes=[media.volume()])
-    wait = "until [ -e /media/one ]; do sleep 0.1; done; cat /media/one; echo two > /media/two"
+    wait = "until [ -s /media/one ]; do sleep 0.1; done; cat /media/one; echo two > /media/two"
     assert media.says(wait) == ["one"]
     assert (media.tree / "two").read_text() == "two\n"
     stack.stop(first)
@@ -137,14 +137,16 @@ def test_storage_is_in_the_tasks_metadata(stack: Stack) -> None:
 
 
 def test_limits_and_volumes_are_kept_over_a_restart(stack: Stack, media: Media) -> None:
+    write = "echo $i > /media/next; mv /media/next /media/count"  # whole, whenever it is killed
     arn = stack.run(
-        media.container("i=0; while :; do i=$((i+1)); echo $i > /media/count; sleep 0.1; done"),
+        media.container(f"i=0; while :; do i=$((i+1)); {write}; sleep 0.1; done"),
         volumes=[media.volume()],
     )
     stack.wait(arn, "RUNNING")
     stack.daemon.kill()
     stack.daemon.up()
-    before = (media.tree / "count").read_text()
-    eventually(lambda: (media.tree / "count").read_text() not in ("", before), "it goes on")
+    count = media.tree / "count"
+    before = eventually(lambda: count.exists() and count.read_text(), "it counts")
+    eventually(lambda: count.read_text() != before, "it goes on")
     stack.stop(arn)
     assert media.says("test -s /media/count && echo kept") == ["kept"]

@@ -4,6 +4,7 @@ import subprocess
 import time
 
 from tests.e2e.conftest import Stack
+from tests.support.real import eventually
 
 
 def test_exit_code_reason_and_lines(stack: Stack) -> None:
@@ -45,7 +46,7 @@ def test_a_running_task_as_describe_tasks_shows_it(stack: Stack) -> None:
     done = subprocess.run(
         ["curl", "-sS", "--noproxy", "*", "--retry", "10", "--retry-connrefused", "--retry-delay", "1",
          f"http://{stack.address(task)}/etc/hostname"],
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     stopped = stack.stop(arn)
@@ -86,17 +87,19 @@ def test_a_failed_dependency_stops_the_task(stack: Stack) -> None:
 
 
 def test_stop_sends_sigterm_and_then_sigkill(stack: Stack) -> None:
+    loop = "while true; do sleep 0.1; done"
     arn = stack.run(
-        stack.container("trap 'echo bye; exit 5' TERM; while true; do sleep 0.1; done", "polite"),
-        stack.container("trap '' TERM; while true; do sleep 0.1; done", "stubborn", stopTimeout=2),
+        stack.container("trap 'echo bye; exit 5' TERM; echo up; " + loop, "polite", stopTimeout=60),
+        stack.container("trap '' TERM; echo up; " + loop, "stubborn", stopTimeout=2),
     )
     stack.wait(arn, "RUNNING")
-    time.sleep(0.5)
+    for name in ("polite", "stubborn"):
+        eventually(lambda name=name: stack.lines(arn, name) == ["up"], "its trap is set")
     began = time.monotonic()
     containers = {c["name"]: c for c in stack.stop(arn)["containers"]}
     assert (containers["polite"]["exitCode"], containers["stubborn"]["exitCode"]) == (5, 137)
-    assert 1.5 < time.monotonic() - began < 15
-    assert stack.lines(arn, "polite") == ["bye"]
+    assert 1.5 < time.monotonic() - began < 45  # two seconds, and not the polite one's sixty
+    assert stack.lines(arn, "polite") == ["up", "bye"]
 
 
 def test_out_of_memory(stack: Stack) -> None:
