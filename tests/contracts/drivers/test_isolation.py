@@ -105,7 +105,7 @@ async def test_sysctls(rig: Rig) -> None:
 @only("process", why="a gVisor sandbox has one limit for all: see test_gvisor.py")
 async def test_memory_over_the_limit_is_an_oom_kill_of_that_container_only(rig: Rig) -> None:
     hog = "exec tail /dev/zero"
-    sandbox = await rig.run(shell("hog", hog, memory=16 * MIB), shell("other", "sleep 60"))
+    sandbox = await rig.run(shell("hog", hog, memory=16 * MIB), shell("other", "sleep 600"))
     assert await ended(sandbox, "hog") == 137
     assert sandbox.states["hog"].oom_killed and sandbox.states["other"].running
 
@@ -127,7 +127,7 @@ async def test_the_tasks_cpu_quota(rig: Rig) -> None:
 
 @only("process", "gvisor", why="processes of a guest are not seen here: see test_escapes.py")
 async def test_a_fork_bomb_is_bounded(rig: Rig) -> None:
-    sandbox = await rig.run(shell("c", "f() { f | f & }; f; sleep 60"), pids=64)
+    sandbox = await rig.run(shell("c", "f() { f | f & }; f; sleep 600"), pids=64)
     await asyncio.sleep(0.5)
     assert len(processes(rig.instance)) < 80
     await sandbox.destroy()
@@ -207,7 +207,7 @@ async def owner(sandbox: Sandbox, container: str) -> int:
 async def test_root_inside_is_nobody_outside(rig: Rig) -> None:
     """Where user namespaces work, and they do on the machines that run these tests."""
     sandbox = await rig.run(
-        shell("c", "cat /proc/self/uid_map; exec sleep 60"), shell("d", "exec sleep 60", user="web")
+        shell("c", "cat /proc/self/uid_map; exec sleep 600"), shell("d", "exec sleep 600", user="web")
     )
     await eventually(lambda: lines(sandbox, "c"), "output")
     base = int(lines(sandbox, "c").split()[1])
@@ -222,7 +222,7 @@ async def test_no_two_sandboxes_have_the_same_users(rig: Rig, monkeypatch: pytes
     monkeypatch.setattr(bases, "first", lambda _sandbox: FIRST_BASE)
 
     async def base_of() -> int:
-        sandbox = await rig.run(shell("c", "exec sleep 60"))
+        sandbox = await rig.run(shell("c", "exec sleep 600"))
         return await owner(sandbox, "c")
 
     found = await asyncio.gather(*(base_of() for _ in range(3)))
@@ -243,7 +243,7 @@ async def test_ids_beyond_the_range_work(rig: Rig) -> None:
 
 async def test_a_flood_of_log_does_not_starve_the_shim(rig: Rig) -> None:
     sink = LogSink(group="g", stream="s", max_buffer_bytes=MIB)
-    sandbox = await rig.run(shell("flood", "exec yes", log=sink), shell("quiet", "exec sleep 60"))
+    sandbox = await rig.run(shell("flood", "exec yes", log=sink), shell("quiet", "exec sleep 600"))
     await asyncio.sleep(1)
     result = await sandbox.exec("quiet", ("echo", "here"), 30)
     assert (result.output, result.timed_out) == (b"here\n", False)
@@ -278,5 +278,5 @@ def shim_memory(rig: Rig, sandbox: str) -> int:
 
 
 async def test_an_idle_shim_is_small(rig: Rig) -> None:
-    sandbox = await rig.run(shell("c", "exec sleep 60"))
+    sandbox = await rig.run(shell("c", "exec sleep 600"))
     assert shim_memory(rig, sandbox.id) < 4 * MIB

@@ -35,7 +35,7 @@ async def test_output_exit_code_and_times_of_a_container(rig: Rig) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1])
 async def test_exit_code_of_a_signal_is_128_and_its_number(rig: Rig, number: int) -> None:
-    sandbox = await rig.run(shell("c", "echo ready; exec sleep 60", init=True))
+    sandbox = await rig.run(shell("c", "echo ready; exec sleep 600", init=True))
     await eventually(lambda: "ready" in lines(sandbox, "c"), "the init forwards signals")
     await sandbox.signal("c", number)
     assert await ended(sandbox, "c") == 128 + number
@@ -171,7 +171,7 @@ async def test_exec_runs_inside_and_is_cut_off(rig: Rig) -> None:
 
 async def test_usage_counts(rig: Rig) -> None:
     sandbox = await rig.run(
-        shell("c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; echo done; sleep 60")
+        shell("c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; echo done; sleep 600")
     )
     await eventually(lambda: "done" in lines(sandbox, "c"), "the loop is over")
     usage = await sandbox.usage("c")
@@ -225,7 +225,7 @@ async def test_a_killed_shim_is_a_lost_sandbox_whose_containers_are_killed(rig: 
 
 
 async def test_a_broken_connection_is_no_lost_sandbox(rig: Rig) -> None:
-    sandbox = await rig.run(shell("c", "exec sleep 60"))
+    sandbox = await rig.run(shell("c", "exec sleep 600"))
     assert isinstance(sandbox, LinkedSandbox)
     for _ in range(3):
         broken = sandbox.link
@@ -237,7 +237,7 @@ async def test_a_broken_connection_is_no_lost_sandbox(rig: Rig) -> None:
 
 
 async def test_a_shim_killed_while_no_daemon_ran_is_adopted_as_lost(rig: Rig) -> None:
-    sandbox = await rig.run(shell("done", "exit 3"), shell("c", "sleep 60"))
+    sandbox = await rig.run(shell("done", "exit 3"), shell("c", "sleep 600"))
     await ended(sandbox, "done")
     await rig.driver.__aexit__(None, None, None)
     await _kill_shim(rig, sandbox.id)
@@ -272,8 +272,8 @@ async def test_destroy_is_idempotent_quick_and_leaves_the_spool(rig: Rig) -> Non
 
 
 async def test_sweep_removes_only_what_nobody_claims(rig: Rig) -> None:
-    kept = await rig.run(shell("c", "sleep 60"))
-    await rig.run(shell("c", "sleep 60"))
+    kept = await rig.run(shell("c", "sleep 600"))
+    await rig.run(shell("c", "sleep 600"))
     await rig.reopen()  # the new daemon knows of none
     await rig.driver.sweep({kept.id})
     spec = rig.specs[kept.id]
@@ -283,7 +283,7 @@ async def test_sweep_removes_only_what_nobody_claims(rig: Rig) -> None:
 
 
 async def test_no_mount_is_visible_on_the_host(rig: Rig) -> None:
-    await rig.run(shell("c", "sleep 60"))
+    await rig.run(shell("c", "sleep 600"))
     assert str(rig.directory) not in Path("/proc/self/mountinfo").read_text()
     assert mounts(rig.directory)  # the finder finds
 
@@ -291,7 +291,7 @@ async def test_no_mount_is_visible_on_the_host(rig: Rig) -> None:
 async def test_opening_again_after_a_crash_starts_anew(rig: Rig) -> None:
     spec = rig.spec()
     first = await rig.driver.open(spec, rig.directory_of(spec))
-    await first.start(shell("c", "sleep 60"), rig.image())
+    await first.start(shell("c", "sleep 600"), rig.image())
     await rig.reopen()
     second = await rig.driver.open(spec, rig.directory_of(spec))
     assert dict(second.states) == {}
@@ -319,7 +319,7 @@ async def test_a_machine_that_cannot_run_containers_says_why(rig: Rig, tmp_path:
 
 
 async def test_volumes_are_shared_and_may_be_read_only(rig: Rig) -> None:
-    writer = shell("w", "echo data > /vol/file; exec sleep 60", mounts=(Mount(volume="v", target="/vol"),))
+    writer = shell("w", "echo data > /vol/file; exec sleep 600", mounts=(Mount(volume="v", target="/vol"),))
     reader = shell(
         "r",
         "until [ -s /in/file ]; do sleep 0.1; done; cat /in/file; echo > /in/file",
@@ -417,7 +417,7 @@ async def test_runc_does_the_same(rig: Rig) -> None:
     )
     assert await ended(sandbox, "c") == 7
     assert lines(sandbox, "c", 1) == "here\n"
-    long = await rig.run(shell("c", "exec sleep 60", init=True))
+    long = await rig.run(shell("c", "exec sleep 600", init=True))
     assert (await long.exec("c", ("sh", "-c", "echo in; exit 4"), 30)).output == b"in\n"
     assert (await long.exec("c", ("sleep", "30"), 0.5)).timed_out
     with pytest.raises(DriverError, match=r'^exec: "nosuch": executable file not found in \$PATH$'):
@@ -427,7 +427,7 @@ async def test_runc_does_the_same(rig: Rig) -> None:
 
 
 async def test_a_killed_zygote_comes_again(rig: Rig) -> None:
-    sandbox = await rig.run(shell("c", "exec sleep 60"))
+    sandbox = await rig.run(shell("c", "exec sleep 600"))
     pids = [int(p.split()[-1]) for p in processes(rig.instance)]
     zygote = next(pid for pid in pids if comm(pid) == "neargate-zygote")
     os.kill(zygote, signal.SIGKILL)
@@ -441,7 +441,7 @@ async def test_a_cancelled_open_or_start_leaves_nothing(rig: Rig) -> None:
     for delay in (0, 0.001, 0.003, 0.006, 0.01, 0.02, 0.03):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
-                await rig.run(shell("c", "exec sleep 60"))
+                await rig.run(shell("c", "exec sleep 600"))
     for sandbox in rig.sandboxes:
         await sandbox.destroy()
     await eventually(lambda: not [p for p in processes(rig.instance) if "container" in p], "no container")
@@ -450,7 +450,7 @@ async def test_a_cancelled_open_or_start_leaves_nothing(rig: Rig) -> None:
 
 async def test_destroy_while_a_container_starts(rig: Rig) -> None:
     sandbox = await rig.open()
-    start = asyncio.ensure_future(sandbox.start(shell("c", "exec sleep 60"), rig.image()))
+    start = asyncio.ensure_future(sandbox.start(shell("c", "exec sleep 600"), rig.image()))
     await asyncio.sleep(0.005)
     await sandbox.destroy()
     await asyncio.gather(start, return_exceptions=True)
@@ -463,7 +463,7 @@ async def test_many_sandboxes_are_adopted_at_once(rig: Rig) -> None:
     many = {"process": 40}.get(rig.tier, 5)
     async with asyncio.TaskGroup() as group:
         for _ in range(many):
-            group.create_task(rig.run(shell("c", "exec sleep 60")))
+            group.create_task(rig.run(shell("c", "exec sleep 600")))
     await rig.reopen()
     started = asyncio.get_running_loop().time()
     found = await asyncio.gather(*(rig.driver.adopt(s, rig.directory_of(s)) for s in rig.specs.values()))
