@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.conftest import Stack
 from tests.support.images import busybox_image
-from tests.support.real import RealDaemon, eventually, leftovers
+from tests.support.real import RealDaemon, assert_nothing_left, eventually
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def strong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         daemon.client("logs").create_log_group(logGroupName="/e2e")
         daemon.client("ecs").create_cluster(clusterName="e2e")
         yield Stack(daemon, image)
-    assert leftovers(work / "data") == []
+    assert_nothing_left(work / "data")
 
 
 def tier(stack: Stack, arn: str) -> str:
@@ -68,7 +68,7 @@ def test_a_demand_by_tag(strong: Stack) -> None:
 
 def test_a_sandbox_outlives_its_daemon(strong: Stack) -> None:
     script = "trap 'echo bye; exit 4' TERM; i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done"
-    arn = strong.run(strong.container(script))
+    arn = strong.run(strong.container(script, stopTimeout=60))
     strong.wait(arn, "RUNNING")
     strong.daemon.kill()
     strong.daemon.up()

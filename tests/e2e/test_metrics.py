@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.conftest import Stack
 from tests.support.real import RealDaemon, eventually
 
@@ -43,6 +45,7 @@ def names(cloudwatch: Any, **dimensions: str) -> set[str]:
     }
 
 
+@pytest.mark.timeout(900)
 def test_a_busy_service_is_measured_and_an_alarm_turns(stack: Stack) -> None:
     cloudwatch, ecs = stack.daemon.client("cloudwatch"), stack.ecs
     ecs.create_cluster(clusterName="seen", settings=[{"name": "containerInsights", "value": "enhanced"}])
@@ -91,17 +94,16 @@ def test_a_busy_service_is_measured_and_an_alarm_turns(stack: Stack) -> None:
         steps = points(cloudwatch, "AWS/ECS", "CPUUtilization", 20, **service)
         assert max(point["Maximum"] for point in steps) > 40
         assert all(point["Unit"] == "Percent" for point in steps)
-        counted = eventually(
+        eventually(
             lambda: [
                 point
                 for point in points(cloudwatch, "ECS/ContainerInsights", "CpuUtilized", 60, **service)
-                if point["SampleCount"] == 2
+                # A quarter of a processor each, all of which they use if the machine has it for them.
+                if point["SampleCount"] == 2 and point["Sum"] > 200
             ],
             "a minute of both tasks",
-            200,
+            300,
         )
-        # A quarter of a processor each, all of which they use.
-        assert counted[-1]["Sum"] > 200
         memory = points(cloudwatch, "AWS/ECS", "MemoryUtilization", 60, **service)
         assert 0 < memory[-1]["Average"] < 100
         assert points(cloudwatch, "AWS/ECS", "MemoryUtilization", 20, **service) == []
@@ -118,14 +120,16 @@ def test_a_busy_service_is_measured_and_an_alarm_turns(stack: Stack) -> None:
         (group,) = stack.logs.describe_log_groups(logGroupNamePrefix="/aws/ecs/containerinsights/seen")[
             "logGroups"
         ]
-        told = stack.logs.filter_log_events(
-            logGroupName=group["logGroupName"], filterPattern='{ $.Type = "Task" && $.CpuUtilized > 100 }'
-        )
-        assert told["events"]
+        told = {
+            "logGroupName": group["logGroupName"],
+            "filterPattern": '{ $.Type = "Task" && $.CpuUtilized > 100 }',
+        }
+        eventually(lambda: stack.logs.filter_log_events(**told)["events"], "it is told in a log")
     finally:
         ecs.delete_service(cluster="seen", service="busy", force=True)
     history = cloudwatch.describe_alarm_history(AlarmName="busy", HistoryItemType="StateUpdate")
-    assert history["AlarmHistoryItems"][-1]["HistorySummary"].endswith("to ALARM")
+    summaries = [item["HistorySummary"] for item in history["AlarmHistoryItems"]]
+    assert any(summary.endswith("to ALARM") for summary in summaries), summaries
     # Without tasks there are no data: the alarm does not stay as it is.
     eventually(lambda: state("busy") == "INSUFFICIENT_DATA", "no data", 200)
 
@@ -133,7 +137,8 @@ def test_a_busy_service_is_measured_and_an_alarm_turns(stack: Stack) -> None:
 def test_points_and_alarms_outlive_a_killed_daemon(tmp_path: Path) -> None:
     with RealDaemon(tmp_path / "data") as daemon:
         cloudwatch = daemon.client("cloudwatch")
-        data = [{"MetricName": "Orders", "Value": float(i), "Timestamp": now(120)} for i in range(10)]
+        at = now(120)  # one moment: they are of one minute
+        data = [{"MetricName": "Orders", "Value": float(i), "Timestamp": at} for i in range(10)]
         cloudwatch.put_metric_data(Namespace="Shop", MetricData=data)
         cloudwatch.put_metric_alarm(
             AlarmName="many",

@@ -5,6 +5,7 @@ tokens, and through a proxy that cuts the line.
 import contextlib
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from tests.e2e.conftest import Stack
 from tests.support import foreign
 from tests.support.foreign import PASSWORD, USER, Pki
 from tests.support.images import busybox_layer, write_layout
-from tests.support.real import RealDaemon, leftovers
+from tests.support.real import RealDaemon, assert_nothing_left
 
 PATH = {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]}
 
@@ -80,7 +81,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             world = World(Stack(daemon, ""), pki, work, *hosts)
             world.push(write_layout(work / "plain", [layer("plain")], PATH), "team/plain:v1")
             yield world
-        assert leftovers(work / "data") == []
+        assert_nothing_left(work / "data")
 
 
 def test_an_open_registry_over_tls(world: World) -> None:
@@ -115,10 +116,11 @@ def test_a_registry_of_an_authority_that_nobody_trusts(world: World, tmp_path: P
         assert "failed to verify certificate" in refused(world, f"{host}/team/plain:v1")
 
 
-def test_a_registry_that_is_not_there(world: World, tmp_path: Path) -> None:
-    with foreign.registry(tmp_path / "registry", tmp_path / "storage", world.pki) as gone:
-        pass
-    assert "connection refused" in refused(world, f"{gone}/team/plain:v1")
+def test_a_registry_that_is_not_there(world: World) -> None:
+    with socket.socket() as held:  # bound, so that nobody else has the port, but not listening
+        held.bind(("127.0.0.1", 0))
+        gone = f"127.0.0.1:{held.getsockname()[1]}"
+        assert "connection refused" in refused(world, f"{gone}/team/plain:v1")
 
 
 @pytest.mark.parametrize("kind", ["basic", "bearer"])
@@ -219,7 +221,7 @@ def test_a_push_goes_on_after_the_daemon_was_killed(world: World) -> None:
     ecr.create_repository(repositoryName="killed")
     password = daemon.aws("ecr", "get-login-password").strip()
     data = os.urandom(6_000_000)
-    with httpx.Client(base_url=daemon.endpoint, auth=("AWS", password), trust_env=False) as http:
+    with httpx.Client(base_url=daemon.endpoint, auth=("AWS", password), trust_env=False, timeout=60) as http:
         kept = http.post("/v2/killed/blobs/uploads/", params={"digest": digests.of(b"kept")}, content=b"kept")
         place = http.post("/v2/killed/blobs/uploads/").headers["location"]
         assert http.patch(place, content=data[:2_500_000]).status_code == 202

@@ -53,7 +53,9 @@ class Worker:
         found = self.stack.ecs.describe_services(cluster="e2e", services=["worker"])["services"][0]
         return dict(found)
 
-    def policy(self, name: str, comparison: str, threshold: float, step: dict[str, Any]) -> None:
+    def policy(
+        self, name: str, comparison: str, threshold: float, step: dict[str, Any], cooldown: int
+    ) -> None:
         """A step scaling policy and the alarm that triggers it, by the newest ten seconds."""
         made = self.scaling.put_scaling_policy(
             **TARGET,
@@ -61,7 +63,7 @@ class Worker:
             PolicyType="StepScaling",
             StepScalingPolicyConfiguration={
                 "AdjustmentType": "ChangeInCapacity",
-                "Cooldown": 10,
+                "Cooldown": cooldown,
                 "StepAdjustments": [step],
             },
         )
@@ -78,7 +80,7 @@ class Worker:
         )
 
     def under(self, load: float, until: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """Tell what each task has of the load, every two seconds, until the service is so."""
+        """Tell what each task will have of the load, every two seconds, until the service is so."""
         told = 0.0
 
         def reached() -> dict[str, Any] | None:
@@ -86,7 +88,7 @@ class Worker:
             service = self.described()
             if time.monotonic() - told > 2:
                 told = time.monotonic()
-                share = 100 * load / max(1, service["runningCount"])
+                share = 100 * load / max(1, service["desiredCount"])  # however long a task needs to start
                 point = {"MetricName": "Load", "Value": share, "StorageResolution": 1}
                 self.watch.put_metric_data(Namespace=NAMESPACE, MetricData=[point])
             return service if until(service) else None
@@ -125,8 +127,9 @@ def test_a_service_follows_its_load_out_and_in(worker: Worker) -> None:
     worker.scaling.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=4)
     up = {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
     down = {"MetricIntervalUpperBound": 0, "ScalingAdjustment": -1}
-    worker.policy("busy", "GreaterThanThreshold", 80, up)
-    worker.policy("idle", "LessThanThreshold", 30, down)
+    # two periods: the alarm's newest is of what the step before has led to
+    worker.policy("busy", "GreaterThanThreshold", 80, up, 20)
+    worker.policy("idle", "LessThanThreshold", 30, down, 10)
     alive = {"desiredCount": 3, "runningCount": 3}
     worker.under(2.2, lambda it: {n: it[n] for n in alive} == alive, "three tasks run under the load")
     service = worker.under(0.2, lambda it: it["desiredCount"] == it["runningCount"] == 1, "one task is left")

@@ -62,7 +62,8 @@ def test_no_value_is_on_the_disk_while_a_task_runs(stack: Stack, members: dict[s
 
 def files(root: Path) -> list[Path]:
     """All but what lines of the test before have gone into."""
-    return [p for p in root.rglob("*") if p.is_file() and not p.name.startswith("logs.db")]
+    found = [Path(top, name) for top, _, names in os.walk(root) for name in names]  # whatever goes meanwhile
+    return [p for p in found if p.is_file() and not p.name.startswith("logs.db")]
 
 
 def holds(path: Path, values: tuple[str, ...]) -> bool:
@@ -92,19 +93,13 @@ def test_a_container_started_again_reads_them_again(stack: Stack, members: dict[
     ssm = stack.daemon.client("ssm")
     ssm.put_parameter(Name="bare", Value="before", Overwrite=True)
     policy = {"enabled": True, "restartAttemptPeriod": 60}
-    script = "echo $BARE; while ! test -e /v/go; do sleep 0.1; done; rm /v/go"
-    other = stack.container("sleep 62; while sleep 1; do touch /v/go; done", name="other")
-    mount = {"mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]}
-    arn = stack.run(
-        stack.container(script, restartPolicy=policy, **mount, **members), {**other, **mount},
-        volumes=[{"name": "v"}],
-    )  # fmt: skip
+    arn = stack.run(stack.container("echo $BARE; sleep 65", restartPolicy=policy, **members))
     try:
         stack.wait(arn, "RUNNING")
         stack.daemon.cli("down", "--keep-tasks")
         stack.daemon.up()
         ssm.put_parameter(Name="bare", Value="after", Overwrite=True)
-        eventually(lambda: stack.lines(arn)[:2] == ["before", "after"], "it was started again", 90)
+        eventually(lambda: stack.lines(arn)[:2] == ["before", "after"], "it was started again", 150)
     finally:
         stack.stop(arn)
 

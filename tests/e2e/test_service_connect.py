@@ -112,14 +112,14 @@ def test_clients_call_by_alias_whoever_answers(mesh: Mesh) -> None:
     mesh.running("plain", 1)
     mesh.call("http://shop/who")
     names = {_name(task) for task in servers.values()}
-    eventually(lambda: names <= set(mesh.said("client")), "both have answered", 60)
+    eventually(lambda: names <= set(mesh.said("client")), "both have answered", 90)
     hosts = [line.partition(" ")[2] for line in mesh.said("client")]
     assert "shop" in hosts and "plain.mesh" in hosts
     gone = next(iter(servers))
     mesh.ecs.stop_task(cluster="e2e", task=gone)
-    eventually(lambda: len(mesh.tasks("shop")) == 2 and gone not in _ids(mesh.tasks("shop")), "two again", 60)
+    eventually(lambda: len(mesh.tasks("shop")) == 2 and gone not in _ids(mesh.tasks("shop")), "two again", 90)
     fresh = {_name(task) for task in mesh.tasks("shop")} - names
-    eventually(lambda: fresh <= set(mesh.said("client")), "the new one has answered", 60)
+    eventually(lambda: fresh <= set(mesh.said("client")), "the new one has answered", 90)
     assert [line for line in mesh.said("client") if line.startswith("failed")] == []
 
 
@@ -127,7 +127,7 @@ def test_a_new_deployment_fails_no_call(mesh: Mesh) -> None:
     mesh.serve("shop", 3, {"portName": "api", "clientAliases": [{"port": 80, "dnsName": "shop"}]})
     old = _ids(mesh.running("shop", 3))
     mesh.call("http://shop/who")
-    eventually(lambda: mesh.said("client"), "the client calls", 60)
+    eventually(lambda: mesh.said("client"), "the client calls", 90)
     for _ in range(2):
         mesh.ecs.update_service(cluster="e2e", service="shop", forceNewDeployment=True)
         mesh.ecs.get_waiter("services_stable").wait(
@@ -136,7 +136,7 @@ def test_a_new_deployment_fails_no_call(mesh: Mesh) -> None:
         assert not _ids(mesh.tasks("shop")) & old
         old = _ids(mesh.tasks("shop"))
     names = {_name(task) for task in mesh.tasks("shop")}
-    eventually(lambda: names <= set(mesh.said("client")), "the last ones have answered", 60)
+    eventually(lambda: names <= set(mesh.said("client")), "the last ones have answered", 90)
     assert [line for line in mesh.said("client") if line.startswith("failed")] == []
     eventually(lambda: mesh.counted("RequestCount", DiscoveryName="api"), "its requests are counted", 150)
 
@@ -145,7 +145,7 @@ def test_tcp_goes_through_as_it_is(mesh: Mesh) -> None:
     mesh.serve("plain", 1, {"portName": "api", "discoveryName": "plain"}, protocol="")
     (server,) = mesh.running("plain", 1)
     mesh.call("http://plain.mesh:8080/who")
-    eventually(lambda: _name(server) in mesh.said("client"), "it has answered", 60)
+    eventually(lambda: _name(server) in mesh.said("client"), "it has answered", 90)
 
 
 def test_names_go_with_their_service(mesh: Mesh) -> None:
@@ -154,12 +154,16 @@ def test_names_go_with_their_service(mesh: Mesh) -> None:
     mesh.call()
     eventually(lambda: any("api.mesh" in line for line in mesh.said("client")), "its name is there")
     mesh.ecs.delete_service(cluster="e2e", service="shop", force=True)
-    eventually(lambda: not mesh.tasks("shop"), "its tasks are gone")
+    eventually(lambda: _status(mesh, "shop") == "INACTIVE", "it and its tasks are gone")
     old = _ids(mesh.tasks("client"))
     mesh.ecs.update_service(cluster="e2e", service="client", forceNewDeployment=True)
-    eventually(lambda: mesh.tasks("client") and not _ids(mesh.tasks("client")) & old, "a new client", 60)
+    eventually(lambda: mesh.tasks("client") and not _ids(mesh.tasks("client")) & old, "a new client", 90)
     lines = eventually(lambda: mesh.said("client"), "it has said what it knows")
     assert not any("api.mesh" in line for line in lines)
+
+
+def _status(mesh: Mesh, name: str) -> str:
+    return str(mesh.ecs.describe_services(cluster="e2e", services=[name])["services"][0]["status"])
 
 
 def _ids(tasks: list[dict[str, Any]]) -> set[str]:

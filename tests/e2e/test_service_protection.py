@@ -51,11 +51,11 @@ def test_tasks_protect_themselves(stack: Stack) -> None:
     def unprotect(arn: str) -> None:
         stack.ecs.update_task_protection(cluster="e2e", tasks=[arn], protectionEnabled=False)
 
-    eventually(lambda: len(running()) == 2, "two tasks", 60)
+    eventually(lambda: len(running()) == 2, "two tasks", 90)
     kept, other = running()
     for arn in (kept, other):
         said = lambda arn=arn: (lines := stack.lines(arn))[1:] and lines  # noqa: E731
-        refused, told = eventually(said, "two answers", 60)
+        refused, told = eventually(said, "two answers", 90)
         assert json.loads(refused)["error"]["Message"] == "expiresInMinutes must be between 1 and 2880."
         protection: dict[str, Any] = json.loads(told)["protection"]
         assert (protection["ProtectionEnabled"], protection["TaskArn"]) == (True, arn)
@@ -66,4 +66,4 @@ def test_tasks_protect_themselves(stack: Stack) -> None:
     unprotect(kept)
     assert stack.wait(kept, "STOPPED")["stopCode"] == "ServiceSchedulerInitiated"
     stack.ecs.delete_service(**where)
-    eventually(lambda: status() == "INACTIVE", "the service is gone", 60)
+    eventually(lambda: status() == "INACTIVE", "the service is gone", 90)
