@@ -51,7 +51,7 @@ def test_it_scales(fleet: Fleet) -> None:
 
 def test_it_rolls_back_what_cannot_start(fleet: Fleet) -> None:
     version = _version(fleet)
-    arguments = ["-e", "web", "EXITS", "3", "--rollback", "--timeout", "20", "--sleep-time", "1"]
+    arguments = ["-e", "web", "EXITS", "3", "--rollback", "--timeout", "45", "--sleep-time", "1"]
     done = _ecs(fleet, "deploy", "fleet", "web", *arguments)
     assert done.returncode != 0 and "Rollback successful" in done.stdout, done.stdout + done.stderr
     fleet.stable("web")

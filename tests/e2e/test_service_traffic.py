@@ -126,7 +126,7 @@ def test_a_shift_of_traffic_fails_no_request(fleet: Fleet, name: str, configurat
             time.sleep(1)
             definition = fleet.definition(new)
             fleet.update(name, taskDefinition=definition)
-            fleet.stable(name, 120, definition)
+            fleet.stable(name, definition=definition)
             time.sleep(1)
         _nothing_failed(traffic.report, old, new)
     fleet.remove(name)
