@@ -17,6 +17,7 @@ _SUPER = struct.Struct("<I8xBxH24xI36xI")
 _KNOWN_INCOMPATIBLE = 1
 """What was compressed would be padded before, not after: nothing here is."""
 _FORMAT = struct.Struct("<HHH")
+_KNOWN_FORMAT = 0b1111
 _COMPACT = struct.Struct("<8xI4xI")
 _EXTENDED = struct.Struct("<8xQI")
 _DIRENT = struct.Struct("<QHBx")
@@ -72,6 +73,8 @@ class _Image:
     def _inode(self, nid: int) -> _Inode:
         at = self._meta * _BLOCK + nid * 32
         format_, xattrs, mode = _FORMAT.unpack(self._at(at, _FORMAT.size))
+        if format_ & ~_KNOWN_FORMAT:
+            raise Unreadable("an inode of an unknown kind")
         kind = _EXTENDED if format_ & 1 else _COMPACT
         size, block = kind.unpack(self._at(at, kind.size))
         head = 64 if format_ & 1 else 32
@@ -82,6 +85,8 @@ class _Image:
         if inode.layout not in (_PLAIN, _INLINE):
             raise Unreadable("its data is not laid out flat")
         blocks = inode.size // _BLOCK * _BLOCK if inode.layout == _INLINE else inode.size
+        if inode.layout == _INLINE and not 0 < inode.size - blocks <= _BLOCK - inode.tail % _BLOCK:
+            raise Unreadable("an inline part that leaves its block")
         found = self._at(inode.block * _BLOCK, min(count, blocks)) if blocks else b""
         if count > len(found):
             found += self._at(inode.tail, count - len(found))
@@ -91,8 +96,14 @@ class _Image:
         if directory.size > _MOST_OF_DIRECTORY:
             raise Unreadable("a very large directory")
         data = self._data(directory, directory.size)
-        blocks = (data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK))
-        return next((nid for block in blocks for found, nid in _entries(block) if found == name), None)
+        last, wanted = b"", None
+        for at in range(0, len(data), _BLOCK):
+            for found, nid in _entries(data[at : at + _BLOCK]):
+                if found <= last:
+                    raise Unreadable("a directory's names are not in order")
+                last = found
+                wanted = nid if found == name else wanted
+        return wanted
 
     def _at(self, offset: int, count: int) -> bytes:
         try:

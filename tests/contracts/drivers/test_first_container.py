@@ -9,7 +9,7 @@ import pytest
 
 from neargate.model.sandbox import ContainerSpec, Mount, Tmpfs, Ulimit
 from neargate.node.drivers.base import DriverError
-from tests.contracts.drivers.rig import Rig, ended, lines, only, shell
+from tests.contracts.drivers.rig import Rig, ended, eventually, lines, only, shell
 
 pytestmark = [pytest.mark.root, pytest.mark.microvm, only("microvm", why="the other tiers have one maker")]
 
@@ -186,3 +186,32 @@ async def test_what_the_first_container_could_not_be_takes_nothing_along(rig: Ri
         await sandbox.start(shell(name, f"echo {name}; echo wrong >&2"), rig.image())
         assert await ended(sandbox, name, 60) == 0
         assert sorted(lines(sandbox, name).split()) == sorted([name, "wrong"])
+
+
+async def test_a_first_container_of_no_such_user_takes_nothing_along(rig: Rig) -> None:
+    """What was made ahead for it is let go of before it is discarded: no number of its descriptors stays."""
+    names = [f"c{number}" for number in range(6)]
+    sandbox = await rig.open(*(shell(name, "") for name in ("first", *names)))
+    with pytest.raises(DriverError):
+        await sandbox.start(shell("first", "", user="nosuch"), rig.image())
+    for name in names:
+        await sandbox.start(shell(name, f"echo {name}; echo wrong >&2; exec sleep 600"), rig.image())
+    for name in names:
+        await eventually(lambda name=name: lines(sandbox, name, 2) == "wrong\n", f"{name}'s output", 20)
+        await eventually(lambda name=name: lines(sandbox, name, 1) == f"{name}\n", f"{name}'s output", 20)
+
+
+@pytest.mark.parametrize(
+    ("environment", "more"), [("=x", ()), ("A\0B=c", ()), ("A=b", ("x\0y",)), ("A=b", ("x\ud800y",))]
+)
+async def test_what_no_program_can_be_given_is_for_the_runtime(
+    rig: Rig, environment: str, more: tuple[str, ...]
+) -> None:
+    """An image's variables and commands are nobody's who was asked. No trace of ours is in its log."""
+    sandbox = await rig.open(shell("first", ""), shell("second", ""))
+    told = []
+    for name in ("first", "second"):
+        container = shell(name, "", command=("sh", "-c", 'echo "$#"', "-", *more))
+        await sandbox.start(container, rig.image(env=(environment,)))
+        told.append((await ended(sandbox, name, 60), lines(sandbox, name)))
+    assert told[0] == told[1]

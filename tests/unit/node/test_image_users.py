@@ -3,6 +3,7 @@ said.
 """
 
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,17 @@ def test_behind_a_link_the_guest_looks(tmp_path: Path) -> None:
     (tmp_path / "tree/etc").mkdir(parents=True)
     (tmp_path / "tree/etc/passwd").symlink_to("../elsewhere/passwd")
     assert image_users.known(_image(tmp_path)[1], "") is None
+
+
+def test_many_lines_take_little_memory_of_the_hosts(tmp_path: Path) -> None:
+    """It is read in the machine's supervisor, whose memory no task is held to."""
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    for name in ("passwd", "group"):
+        (tmp_path / "tree/etc" / name).write_bytes(b"\xff\n" * (users.LIMIT // 2))
+    _tree, image = _image(tmp_path)
+    tracemalloc.start()
+    try:
+        image_users.known(image, "5")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

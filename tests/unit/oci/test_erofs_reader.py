@@ -1,5 +1,6 @@
 """Single files read out of EROFS images, ours and mkfs.erofs's, against what went in; and broken images."""
 
+import struct
 import subprocess
 from pathlib import Path
 
@@ -92,6 +93,29 @@ def test_what_is_no_image(tmp_path: Path) -> None:
             erofs_reader.read(str(tmp_path / "x"), "/etc/passwd", LIMIT)
     with pytest.raises(FileNotFoundError):
         erofs_reader.read(str(tmp_path / "none"), "/etc/passwd", LIMIT)
+
+
+def test_an_inode_of_an_unknown_kind(tmp_path: Path) -> None:
+    image = _ours(tmp_path)
+    content = bytearray(image.read_bytes())
+    (root,), (meta,) = (
+        struct.unpack_from("<H", content, 1024 + 14),
+        struct.unpack_from("<I", content, 1024 + 40),
+    )
+    content[meta * 4096 + root * 32 + 1] = 0x80
+    image.write_bytes(content)
+    with pytest.raises(Unreadable, match="unknown kind"):
+        erofs_reader.read(str(image), "/top", LIMIT)
+
+
+def test_names_that_are_not_in_order(tmp_path: Path) -> None:
+    """The kernel looks for them by halves, so they mean something else to it."""
+    image = _ours(tmp_path)
+    content = image.read_bytes()
+    assert content.count(b"etclinkmanytop") == 1
+    image.write_bytes(content.replace(b"etclinkmanytop", b"etclinkaanytop"))
+    with pytest.raises(Unreadable, match="order"):
+        erofs_reader.read(str(image), "/top", LIMIT)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -119,6 +119,8 @@ class Guest(Shim):
         self._held_to_devices = False
         self._registered: set[int] = set()
         """Descriptors that the loop already waits for, without anybody to call."""
+        self._firsts: set[int] = set()
+        """Those of them that came with the first container."""
 
     def new_container(self, name: str) -> GuestContainer:
         container = GuestContainer(self.setup, name)
@@ -187,6 +189,7 @@ class Guest(Shim):
     def _make_first(self, start: dict[str, Any]) -> None:
         disk = self._disks.device(FIRST_IMAGE)
         self._first = first = First(RUNTIME_STATE, self.group, start["config"], self._status, disk)
+        self._firsts = {first.news, *first.streams}
         self._register(first.news, _ONCE)
         for fd in first.streams:
             self._register(fd)
@@ -204,7 +207,7 @@ class Guest(Shim):
 
     def _discard(self, first: First) -> None:
         self._first = None
-        self._registered -= {first.news, *first.streams}
+        self._registered -= self._firsts
         first.discard()
 
     def _be_born(self, message: dict[str, Any]) -> None:
@@ -344,7 +347,7 @@ class Guest(Shim):
             return self._epoll.modify(first.news, _ONCE)
         self._handlers.pop(first.news)
         if cause:
-            self._registered.difference_update(first.streams)  # which are closed now
+            self._registered -= self._firsts  # which are closed now
         self.waiting.pop(-first.pid)(1 << 8 if cause else 0)
 
     def _reap(self, fd: int) -> None:

@@ -138,12 +138,13 @@ def become(
     _take_user(process, planned, allowed)
     _libc.personality(0)  # addresses are random again
     ready()
-    environment = dict(entry.split("=", 1) for entry in process["env"] if "=" in entry)
     try:
+        environment = dict(entry.split("=", 1) for entry in process["env"] if "=" in entry)
         os.execve(program, process["args"], environment)
     except OSError as error:
-        os.write(2, f"exec {program}: {str(error.strerror).lower()}\n".encode())  # as runc
-    os._exit(1)
+        os.write(2, f"exec {program}: {str(error.strerror).lower()}\n".encode(errors="replace"))  # as runc
+    finally:
+        os._exit(1)  # whatever it was: nobody above knows what to do with a container
 
 
 def _take_root(wanted: dict[str, Any], planned: dict[str, Any], top: str) -> None:

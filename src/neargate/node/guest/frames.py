@@ -66,11 +66,12 @@ def read(fd: int) -> bytes:
 
 
 def _exactly(fd: int, count: int) -> bytes:
-    data = os.read(fd, count)
-    while 0 < len(data) < count:
-        more = os.read(fd, count - len(data))
-        data = data + more if more else more
-    return data
+    parts = [os.read(fd, count)]
+    left = count - len(parts[0])
+    while left and parts[-1]:
+        parts.append(os.read(fd, left))
+        left -= len(parts[-1])
+    return b"" if left else b"".join(parts)
 
 
 def log_frame(kind: int, container: str, stream: int, data: bytes = b"") -> bytes:

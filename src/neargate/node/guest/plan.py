@@ -93,6 +93,9 @@ def _plan(config: dict[str, Any], volumes: list[dict[str, Any]], rehearsed: dict
     to its limits, but for those that the rehearsal's has.
     """
     process = config["process"]
+    nameless = any(entry.startswith("=") for entry in process["env"])
+    if nameless or not all(map(_is_plain, [*process["args"], *process["env"]])):
+        raise Unplannable("words that Python gives to no program")
     ready = len(staged(config))
     own = config["mounts"][ready:]
     places_taken = {mount["destination"] for mount in own}
@@ -112,6 +115,12 @@ def _plan(config: dict[str, Any], volumes: list[dict[str, Any]], rehearsed: dict
         "capabilities": [part.hex() for part in kernel.capabilities(*masks)],
         "writes": [write for write in limits_of(config) if write not in known],
     }
+
+
+def _is_plain(word: str) -> bool:
+    """No halves of characters, no NUL."""
+    half = any("\ud800" <= character <= "\udfff" for character in word)
+    return not (half or "\0" in word)
 
 
 def _is_directory(mount: dict[str, Any]) -> bool:
