@@ -156,8 +156,9 @@ async def test_exec_runs_inside_and_is_cut_off(rig: Rig) -> None:
     await eventually(lambda: sandbox.states["c"].running and "made" in lines(sandbox, "c"), "running")
     result = await sandbox.exec("c", ("sh", "-c", "cat /mark; echo $WHO >&2; exit 4"), 30)
     assert (result.exit_code, result.output, result.timed_out) == (4, b"mark\nme\n", False)
-    long = await sandbox.exec("c", ("sh", "-c", "yes | head -c 100000"), 30)
-    assert (long.exit_code, len(long.output)) == (0, 4096)
+    for _ in range(20 if rig.tier == "gvisor" else 1):  # which said "I/O error" of one in twenty
+        long = await sandbox.exec("c", ("sh", "-c", "yes | head -c 100000"), 30)
+        assert (long.exit_code, len(long.output)) == (0, 4096)
     started = asyncio.get_running_loop().time()
     slow = await sandbox.exec("c", ("sleep", "60"), 0.3)
     assert slow.timed_out and asyncio.get_running_loop().time() - started < 50
