@@ -8,9 +8,11 @@ their processes is one of this machine: ends, signals and usage go through the s
 outside.
 """
 
+import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -40,6 +42,8 @@ _END_SECONDS = 10.0
 """How long a dead sandbox may take to give back its memory before a new one is not started, and one that has
 lost its root to end by itself."""
 _KIND = "io.kubernetes.cri.container-type"
+_GO_FAILED, _FAILURE = 2 << 8, re.compile(r"^(fatal error|panic|runtime): ", re.M)
+"""Wait status and words of a program of Go's that failed. A container may end with that status, too."""
 
 
 class SentryContainer(Container):
@@ -178,6 +182,8 @@ class SentryShim(Shim):
         """That container, once the sandbox is its."""
         self._sandbox = 0
         """The sandbox's process."""
+        self._last_words = f"{setup['directory']}/panic.log"
+        """Of a kernel of runsc's that failed."""
 
     def new_container(self, name: str) -> SentryContainer:
         return SentryContainer(self.setup, name, self)
@@ -240,6 +246,8 @@ class SentryShim(Shim):
         if boot != self.boots:
             return  # there is another by now
         root, self.root, self._sandbox = self.root, None, 0
+        if status == _GO_FAILED and _FAILURE.search(files.read(self._last_words)):
+            root = None  # that is not the container's status
         for container in self.containers.values():
             if container.state["running"]:
                 self.ended(container, status if container is root else _KILLED)
@@ -286,6 +294,8 @@ class SentryShim(Shim):
         self._clear_group()
         self.root, self._sandbox = None, 0
         here = self.setup["directory"]
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._last_words)
         files.remove_tree(f"{here}/c/{ROOT}")
         for name in os.listdir(f"{here}/rt"):  # which is a mount
             files.remove_tree(f"{here}/rt/{name}")
@@ -318,7 +328,7 @@ class SentryShim(Shim):
                 signal.signal(number, signal.SIG_DFL)
             for fd, target in pairs:
                 os.dup2(fd, target)
-            os.execve(argv[0], argv, os.environ)
+            os.execve(argv[0], [argv[0], f"--panic-log={self._last_words}", *argv[1:]], os.environ)
         finally:
             os._exit(127)
 
