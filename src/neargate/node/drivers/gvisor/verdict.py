@@ -31,6 +31,6 @@ def read(path: Path, key: str) -> Verdict | None:
 
 
 def write(path: Path, key: str, verdict: Verdict) -> None:
-    draft = path.with_suffix(".new")
+    draft = path.with_suffix(f".{os.getpid()}.new")  # other daemons may be about it, too
     draft.write_text(json.dumps({"key": key, **asdict(verdict)}))
     draft.replace(path)

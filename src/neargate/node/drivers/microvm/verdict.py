@@ -5,6 +5,7 @@ Called by driver.py. It holds for one kernel and one guest image.
 """
 
 import json
+import os
 from pathlib import Path
 
 
@@ -19,6 +20,6 @@ def read(path: Path, key: str) -> str | None:
 
 def write(path: Path, key: str, cause: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(".new")
+    draft = path.with_suffix(f".{os.getpid()}.new")  # other daemons may be about it, too
     draft.write_text(json.dumps({"key": key, "cause": cause}))
     draft.replace(path)
