@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import secrets
 import socket
 import threading
@@ -164,6 +165,7 @@ def shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SentryShim:
         "directory": str(tmp_path),
         "uid_base": 0,
         "runtime": [],
+        "sentry": {"sole": ""},
     }
     shim = SentryShim(setup)
     monkeypatch.setattr(shim, "sandbox_group", Group())
@@ -177,13 +179,27 @@ def test_only_the_sandbox_that_a_container_runs_in_is_killed_when_its_socket_clo
     shim: SentryShim, run: str, running: bool, killed: bool
 ) -> None:
     told = SentryContainer(shim.setup, "c", shim)
-    told.id, told.state["running"] = run, running
+    told.id, told.boot, told.state["running"] = run, 1, running
     ours, theirs = socket.socketpair()
     with ours:
         theirs.close()
-        shim.watch(ours.fileno(), lambda _fd: shim._waited(told, "1-c", ours))
-        shim._waited(told, "1-c", ours)
+        shim.watch(ours.fileno(), lambda _fd: None)
+        shim._waited(told, ("1-c", 1), ours)
     assert shim.sandbox_group.killed is killed  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("words", "status"), [("", 2), ("a container's own", 2), ("panic: x\n", 137)])
+def test_what_a_failed_kernel_ends_with_is_not_its_roots_status(
+    shim: SentryShim, monkeypatch: pytest.MonkeyPatch, words: str, status: int
+) -> None:
+    root = SentryContainer(shim.setup, "c", shim)
+    root.state["running"] = True
+    shim.root, shim.containers["c"] = root, root
+    (Path(shim.setup["directory"]) / "panic.log").write_text(words)
+    told = []
+    monkeypatch.setattr(shim, "ended", lambda _container, wait: told.append(os.waitstatus_to_exitcode(wait)))
+    shim._sandbox_ended(shim.boots, 2 << 8)
+    assert [128 - code if code < 0 else code for code in told] == [status]
 
 
 @pytest.mark.parametrize(
