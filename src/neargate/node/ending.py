@@ -5,7 +5,6 @@ Owned by runner.py, which calls these steps in this order; each may be done agai
 
 import asyncio
 import logging
-import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from neargate.kit.clock import Clock
 from neargate.model import startup
 from neargate.model.sandbox import ContainerSpec, SandboxSpec
-from neargate.node import spool
+from neargate.node import journal, spool
 from neargate.node.drivers.base import DriverError, Sandbox
 from neargate.node.journal import Journal
 from neargate.node.logs import LogShipper
@@ -175,7 +174,7 @@ class Ending:
                 end.write_text(str(max(spool.segment_offsets(where), default=0)))
 
     async def forget(self) -> None:
-        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+        await asyncio.to_thread(journal.remove, self._directory)
 
 
 def _running(sandbox: Sandbox) -> set[str]:

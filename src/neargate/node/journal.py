@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from neargate.node.drivers.base import ContainerState
 log = logging.getLogger(__name__)
 
 _NAME = "journal"
+_DOOMED = ".removed-"
 _LONGEST = 256 * 1024
 """Bytes; then the journal is begun anew."""
 _ORDER = {phase: rank for rank, phase in enumerate(get_args(model.Phase))}
@@ -54,6 +56,9 @@ def scan(root: Path) -> list[Found]:
     """Every sandbox of an earlier daemon. What has no readable spec never got beyond its first step."""
     found = []
     for directory in root.iterdir():
+        if directory.name.startswith(_DOOMED):
+            shutil.rmtree(directory, ignore_errors=True)  # a daemon was killed while it did
+            continue
         try:
             first, *lines = (directory / _NAME).read_bytes().split(b"\n")
             found.append(Found(directory, model.spec_from_json(first), _last(lines)))
@@ -61,6 +66,15 @@ def scan(root: Path) -> list[Found]:
             with contextlib.suppress(OSError):
                 directory.rmdir()
     return found
+
+
+def remove(directory: Path) -> None:
+    """All that a sandbox left. Half of it would be nobody's, so it first gets a name that `scan` knows."""
+    doomed = directory.with_name(f"{_DOOMED}{directory.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        directory.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _last(lines: list[bytes]) -> Kept | None:

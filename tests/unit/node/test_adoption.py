@@ -231,3 +231,32 @@ async def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
             assert sent == sorted(sent), "no report overtakes another"
             order = [journal._ORDER[s.phase] for s in node.cell.of(one.id)]
             assert order == sorted(order), "no phase goes back"
+
+
+async def test_what_was_being_removed_when_the_daemon_was_killed_is_removed(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    one = spec(container(log=sink(stream="out")))
+    async with node.up():
+        await node.run(one)
+    (tmp_path / one.id).rename(tmp_path / f".removed-{one.id}")
+    (tmp_path / f".removed-{one.id}/journal").unlink()
+    (tmp_path / f".removed-{one.id}/more").mkdir()
+    async with node.up():
+        await eventually(lambda: not list(tmp_path.glob(".removed-*")), "removed")
+
+
+def test_a_directory_is_removed_by_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far a kill lets that come, no half of it stands under a sandbox's own."""
+    directory = tmp_path / "one"
+    (directory / "deep").mkdir(parents=True)
+    seen: list[bool] = []
+    real = journal.shutil.rmtree  # type: ignore[attr-defined]
+
+    def watched(path: Path, ignore_errors: bool) -> None:
+        seen.append(directory.exists())
+        real(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(journal.shutil, "rmtree", watched)  # type: ignore[attr-defined]
+    journal.remove(directory)
+    journal.remove(directory)  # and again, as a later daemon may
+    assert seen[1] is False and list(tmp_path.iterdir()) == []
