@@ -195,7 +195,8 @@ def test_what_a_failed_kernel_ends_with_is_not_its_roots_status(
     root = SentryContainer(shim.setup, "c", shim)
     root.state["running"] = True
     shim.root, shim.containers["c"] = root, root
-    (Path(shim.setup["directory"]) / "panic.log").write_text(words)
+    (Path(shim.setup["directory"]) / "c").mkdir()
+    (Path(shim.setup["directory"]) / "c/panic.log").write_text(words)
     told = []
     monkeypatch.setattr(shim, "ended", lambda _container, wait: told.append(os.waitstatus_to_exitcode(wait)))
     shim._sandbox_ended(shim.boots, 2 << 8)

@@ -182,7 +182,7 @@ class SentryShim(Shim):
         """That container, once the sandbox is its."""
         self._sandbox = 0
         """The sandbox's process."""
-        self._last_words = f"{setup['directory']}/panic.log"
+        self._last_words = f"{setup['directory']}/c/panic.log"
         """Of a kernel of runsc's that failed."""
 
     def new_container(self, name: str) -> SentryContainer:
