@@ -177,11 +177,8 @@ def test_linear_and_canary_stop_at_their_first_step(keeper: Balanced, checker: C
     assert keeper.weights(keeper.rule) == (0, 100)
 
 
-@pytest.mark.parametrize("gone", ["rule", "listener", "balancer"])
-def test_a_shift_whose_listener_is_deleted_is_rolled_back(
-    keeper: Balanced, checker: Checker, gone: str
-) -> None:
-    """Between two steps, in which nothing else happens."""
+def between_two_steps(keeper: Balanced) -> tuple[str, set[str]]:
+    """Of a shift that stands there for an hour. The deployment before it, and its tasks."""
     first = begin(keeper)
     old = {t["taskArn"] for t in keeper.running()}
     canary = {"canaryPercent": 5, "canaryBakeTimeInMinutes": 60}
@@ -190,6 +187,15 @@ def test_a_shift_whose_listener_is_deleted_is_rolled_back(
         deploymentConfiguration={"strategy": "CANARY", "canaryConfiguration": canary},
     )
     until(lambda: keeper.weights(keeper.rule) == (95, 5))
+    return first, old
+
+
+@pytest.mark.parametrize("gone", ["rule", "listener", "balancer"])
+def test_a_shift_whose_listener_is_deleted_is_rolled_back(
+    keeper: Balanced, checker: Checker, gone: str
+) -> None:
+    """Between two steps, in which nothing else happens."""
+    first, old = between_two_steps(keeper)
     if gone == "rule":
         keeper.elb.delete_rule(RuleArn=keeper.rule)
     elif gone == "listener":
@@ -212,14 +218,7 @@ def test_a_shift_whose_rule_leads_elsewhere_is_rolled_back(
     keeper: Balanced, checker: Checker, to: str
 ) -> None:
     """Between two steps; weights alone, with green's group still in the rule, are the user's to set."""
-    first = begin(keeper)
-    old = {t["taskArn"] for t in keeper.running()}
-    canary = {"canaryPercent": 5, "canaryBakeTimeInMinutes": 60}
-    keeper.update(
-        taskDefinition=keeper.define("two"),
-        deploymentConfiguration={"strategy": "CANARY", "canaryConfiguration": canary},
-    )
-    until(lambda: keeper.weights(keeper.rule) == (95, 5))
+    first, old = between_two_steps(keeper)
     weighed = [{"TargetGroupArn": keeper.blue, "Weight": 1}, {"TargetGroupArn": keeper.green, "Weight": 0}]
     forward = {"Type": "forward", "ForwardConfig": {"TargetGroups": weighed}}
     keeper.elb.modify_rule(RuleArn=keeper.rule, Actions=[forward])

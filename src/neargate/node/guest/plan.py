@@ -104,13 +104,14 @@ def _plan(config: dict[str, Any], volumes: list[dict[str, Any]], rehearsed: dict
     if len(mounts) < len(own):
         raise Unplannable("one mount upon another")
     masks = [_mask(process["capabilities"][name]) for name in ("effective", "permitted")]
-    known, staged_limits = limits_of(rehearsed), rlimits_of(rehearsed)
-    if {limit[0] for limit in staged_limits} - {limit[0] for limit in rlimits_of(config)}:
+    known = limits_of(rehearsed)
+    limits, staged_limits = rlimits_of(config), rlimits_of(rehearsed)
+    if {limit[0] for limit in staged_limits} - {limit[0] for limit in limits}:
         raise Unplannable("a limit less than the rehearsal's")
     return {
         "staged": ready,
         "mounts": mounts,
-        "limits": [limit for limit in rlimits_of(config) if limit not in staged_limits],
+        "limits": [limit for limit in limits if limit not in staged_limits],
         "drops": [CAPABILITIES[name] for name in sorted(_bounding(rehearsed) - _bounding(config))],
         "capabilities": [part.hex() for part in kernel.capabilities(*masks)],
         "writes": [write for write in limits_of(config) if write not in known],
