@@ -24,6 +24,7 @@ from isal import igzip_lib
 from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor
 
 from neargate.oci import erofs, tree
+from neargate.oci.erofs_format import BLOCK
 from neargate.oci.tar import Reader, Stream, TarError
 
 _CHUNK = 1024 * 1024
@@ -162,8 +163,8 @@ def _changes(reader: Reader, space: erofs.Space) -> list[tree.Change]:
     while (entry := reader.next()) is not None:
         block = 0
         if entry.size > erofs.SMALL:
-            block = space.reserve(-(-entry.size // erofs.BLOCK))
-            offset = block * erofs.BLOCK
+            block = space.reserve(-(-entry.size // BLOCK))
+            offset = block * BLOCK
 
             def write(view: memoryview) -> None:
                 nonlocal offset

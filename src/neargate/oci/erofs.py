@@ -16,13 +16,10 @@ import struct
 import threading
 from collections.abc import Iterator
 
+from neargate.oci.erofs_format import BLOCK, DIRENT, INLINE, MAGIC, PLAIN
 from neargate.oci.tree import Node
 
-BLOCK = 4096
-_MAGIC = 0xE0F5E1E2
-_PLAIN, _INLINE = 0, 2
 _INODE = struct.Struct("<HHHHQIIIIQII16x")
-_DIRENT = struct.Struct("<QHBx")
 _SUPER = struct.Struct("<IIIBBHQQIIII16s16sIHHH38x")
 _COMPAT_MTIME = 2
 _FILE_TYPES = {
@@ -105,7 +102,7 @@ def finish(fd: int, space_used: int, top: Node) -> int:
     write_at(fd, memoryview(bytes(buffer) + b"".join(extra)), space_used * BLOCK)
     os.truncate(fd, total * BLOCK)
     head = _SUPER.pack(
-        _MAGIC, 0, _COMPAT_MTIME, 12, 0, top.nid, len(nodes), 0, 0, total, space_used, 0, b"", b"", 0, 0, 0, 0
+        MAGIC, 0, _COMPAT_MTIME, 12, 0, top.nid, len(nodes), 0, 0, total, space_used, 0, b"", b"", 0, 0, 0, 0
     )  # fmt: skip
     write_at(fd, memoryview(head), 1024)
     return total * BLOCK
@@ -167,7 +164,7 @@ def _emit(buffer: bytearray, extra: list[bytes], number: int, node: Node, block:
     xattrs = _xattr_bytes(node.xattrs)
     count = (len(xattrs) - 12) // 4 + 1 if xattrs else 0
     at = node.nid * 32
-    layout = _INLINE if inline else _PLAIN
+    layout = INLINE if inline else PLAIN
     _INODE.pack_into(
         buffer, at, 1 | layout << 1, count, node.mode, 0, node.size, place, number,
         node.uid, node.gid, node.mtime, node.mtime_nsec, node.links,
@@ -206,7 +203,7 @@ def _blocks(node: Node) -> Iterator[list[bytes]]:
     batch: list[bytes] = []
     used = 0
     for name in sorted((b".", b"..", *node.children)):
-        need = _DIRENT.size + len(name)
+        need = DIRENT.size + len(name)
         if used + need > BLOCK:
             yield batch
             batch, used = [], 0
@@ -217,18 +214,18 @@ def _blocks(node: Node) -> Iterator[list[bytes]]:
 
 def _directory_size(node: Node) -> int:
     *full, last = _blocks(node)
-    return len(full) * BLOCK + sum(_DIRENT.size + len(name) for name in last)
+    return len(full) * BLOCK + sum(DIRENT.size + len(name) for name in last)
 
 
 def _directory(node: Node) -> bytes:
     assert node.children is not None
     parts: list[bytes] = []
     for names in _blocks(node):
-        offset = len(names) * _DIRENT.size
+        offset = len(names) * DIRENT.size
         heads = bytearray()
         for name in names:
             child = _child(node, name)
-            heads += _DIRENT.pack(child.nid, offset, _FILE_TYPES[stat.S_IFMT(child.mode)])
+            heads += DIRENT.pack(child.nid, offset, _FILE_TYPES[stat.S_IFMT(child.mode)])
             offset += len(name)
         parts.append(bytes(heads) + b"".join(names))
     padded = [part + bytes(-len(part) % BLOCK) for part in parts[:-1]]

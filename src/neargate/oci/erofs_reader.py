@@ -12,7 +12,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_BLOCK, _MAGIC = 4096, 0xE0F5E1E2
+from neargate.oci.erofs_format import BLOCK, DIRENT, INLINE, MAGIC, PLAIN
+
 _SUPER = struct.Struct("<I8xBxH24xI36xI")
 _KNOWN_INCOMPATIBLE = 1
 """What was compressed would be padded before, not after: nothing here is."""
@@ -20,9 +21,7 @@ _FORMAT = struct.Struct("<HHH")
 _KNOWN_FORMAT = 0b1111
 _COMPACT = struct.Struct("<8xI4xI")
 _EXTENDED = struct.Struct("<8xQI")
-_DIRENT = struct.Struct("<QHBx")
-_PLAIN, _INLINE = 0, 2
-_MOST_OF_DIRECTORY = 64 * _BLOCK
+_MOST_OF_DIRECTORY = 64 * BLOCK
 
 
 class Unreadable(ValueError):
@@ -54,7 +53,7 @@ class _Image:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         magic, bits, self._root, self._meta, incompatible = _SUPER.unpack(self._at(1024, _SUPER.size))
-        if magic != _MAGIC or 1 << bits != _BLOCK or incompatible & ~_KNOWN_INCOMPATIBLE:
+        if magic != MAGIC or 1 << bits != BLOCK or incompatible & ~_KNOWN_INCOMPATIBLE:
             raise Unreadable("not an image of this kind")
 
     def read(self, path: str, limit: int) -> bytes | None:
@@ -71,7 +70,7 @@ class _Image:
         return self._data(inode, min(inode.size, limit))
 
     def _inode(self, nid: int) -> _Inode:
-        at = self._meta * _BLOCK + nid * 32
+        at = self._meta * BLOCK + nid * 32
         format_, xattrs, mode = _FORMAT.unpack(self._at(at, _FORMAT.size))
         if format_ & ~_KNOWN_FORMAT:
             raise Unreadable("an inode of an unknown kind")
@@ -82,12 +81,12 @@ class _Image:
         return _Inode(mode, size, format_ >> 1 & 7, block, tail)
 
     def _data(self, inode: _Inode, count: int) -> bytes:
-        if inode.layout not in (_PLAIN, _INLINE):
+        if inode.layout not in (PLAIN, INLINE):
             raise Unreadable("its data is not laid out flat")
-        blocks = inode.size // _BLOCK * _BLOCK if inode.layout == _INLINE else inode.size
-        if inode.layout == _INLINE and not 0 < inode.size - blocks <= _BLOCK - inode.tail % _BLOCK:
+        blocks = inode.size // BLOCK * BLOCK if inode.layout == INLINE else inode.size
+        if inode.layout == INLINE and not 0 < inode.size - blocks <= BLOCK - inode.tail % BLOCK:
             raise Unreadable("an inline part that leaves its block")
-        found = self._at(inode.block * _BLOCK, min(count, blocks)) if blocks else b""
+        found = self._at(inode.block * BLOCK, min(count, blocks)) if blocks else b""
         if count > len(found):
             found += self._at(inode.tail, count - len(found))
         return found
@@ -97,8 +96,8 @@ class _Image:
             raise Unreadable("a very large directory")
         data = self._data(directory, directory.size)
         last, wanted = b"", None
-        for at in range(0, len(data), _BLOCK):
-            for found, nid in _entries(data[at : at + _BLOCK]):
+        for at in range(0, len(data), BLOCK):
+            for found, nid in _entries(data[at : at + BLOCK]):
                 if found <= last:
                     raise Unreadable("a directory's names are not in order")
                 last = found
@@ -117,12 +116,12 @@ class _Image:
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, int]]:
     """(name, inode's number) of a directory's block: heads, then the names that they point at."""
-    if len(block) < _DIRENT.size:
+    if len(block) < DIRENT.size:
         raise Unreadable("a directory ends too early")
-    _nid, first, _kind = _DIRENT.unpack_from(block)
-    if not first or first % _DIRENT.size or first > len(block):
+    _nid, first, _kind = DIRENT.unpack_from(block)
+    if not first or first % DIRENT.size or first > len(block):
         raise Unreadable("a directory's heads are none")
-    heads = [_DIRENT.unpack_from(block, at) for at in range(0, first, _DIRENT.size)]
+    heads = [DIRENT.unpack_from(block, at) for at in range(0, first, DIRENT.size)]
     ends = [offset for _nid, offset, _kind in heads[1:]] + [len(block)]
     for (nid, start, _kind), end in zip(heads, ends, strict=True):
         yield block[start:end].split(b"\0", 1)[0], nid
